@@ -1,0 +1,78 @@
+# `make help` lists what there is. Everything runs in .venv, which the first command makes.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+PORT ?= 3000
+UI_PORT ?= 5000
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export BENTOML_DO_NOT_TRACK := True
+export GX_ANALYTICS_ENABLED := false
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro data preset serve ui test check soak train lint format clean lock
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.venv/.installed: requirements.lock pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+setup: .venv/.installed ## make .venv from the lock file
+
+repro: setup ## rebuild all: data, stages, promotion, results
+	@dermaflow data ensure
+	@dermaflow repro
+	@dermaflow models promote
+	@dermaflow evaluate
+	@echo "Next: make serve (the page, http://127.0.0.1:$(PORT)) | make ui (compare runs, http://127.0.0.1:$(UI_PORT))"
+
+data: setup ## link your ISIC data: make data ISIC=DIR
+	@test -n "$(ISIC)" || { echo "usage: make data ISIC=DIR (a folder that holds isic2018/ or 2018/ and so on)"; exit 2; }
+	@dermaflow data link "$(ISIC)"
+
+preset: setup ## take a preset: make preset NAME=laptop
+	@test -f "presets/$(NAME).yaml" || { echo "usage: make preset NAME=... with one of: $(notdir $(basename $(wildcard presets/*.yaml)))"; exit 2; }
+	@for file in presets/*.yaml; do cmp -s params.yaml $$file && kept=1; done; \
+	if [ -z "$$kept" ]; then cp params.yaml params.yaml.bak && echo "your edited params.yaml is kept as params.yaml.bak"; fi; \
+	cp "presets/$(NAME).yaml" params.yaml && echo "params.yaml is now the preset $(NAME)"
+
+train: setup ## train folds side by side: make train JOBS=2
+	@dvc repro --quiet certify && dvc repro --quiet inputs
+	@dvc stage list --name-only | grep '^train@' | xargs -P$(or $(JOBS),1) -n1 dvc --wait-for-lock repro -s
+
+serve: setup ## serve the champion on 127.0.0.1 (PORT=3000)
+	@PORT=$(PORT) bentoml serve --port $(PORT)
+
+ui: setup ## open the MLflow UI on 127.0.0.1:5000
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(UI_PORT) --workers 1 \
+	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+test: setup ## the whole test-suite
+	@pytest
+
+check: setup lint ## lint, types, fast tests: the loop of whoever changes the code
+	@mypy && pytest -q -m "not slow and not isic"
+
+lint: setup
+	@ruff check && ruff format --check && lint-imports
+
+format: setup ## format the code
+	@ruff check --fix && ruff format
+
+soak: setup ## slow proofs: load, fuzz, memory
+	@pytest -q -m soak
+
+lock: setup ## write requirements.lock anew from pyproject.toml
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	  --extra serve --extra train --extra dev pyproject.toml --output-file requirements.lock
+
+clean: ## remove what can be made again (not data/, not the environment)
+	rm -rf outputs reports .tmp .checkpoints .pytest_cache .mypy_cache .ruff_cache dvc_plots

@@ -1,0 +1,1 @@
+"""ISIC releases in, three calibrated diagnoses out, every step reproducible."""

@@ -1,0 +1,73 @@
+"""Assemble a bundle from exported networks and the ensemble's files; refuse one over its serving budget."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dermaflow.bundle.apply import Calibration
+from dermaflow.bundle.format import Bundle, Member
+from dermaflow.bundle.params import BundleParams, RegistryParams
+from dermaflow.errors import BundleError
+from dermaflow.impute.apply import Imputer
+from dermaflow.taxonomy import View
+
+
+def assemble(
+    folder: Path,
+    members: Sequence[Member],
+    *,
+    registry: RegistryParams,
+    budget: BundleParams,
+    view: View,
+    views: int,
+    calibration: Mapping[str, Any],
+    imputer: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    inputs: Mapping[str, str],
+) -> Bundle:
+    """Write bundle.json beside the members' ONNX files in `folder`.
+
+    Args:
+        folder: holds the members' files.
+        members: in the order of the calibration's rows.
+        registry: lineage and notice.
+        budget: what may be served.
+        view: the labels.
+        views: test-time views.
+        calibration: ensemble/calibration.json.
+        imputer: imputer.json.
+        metrics: ensemble/metrics.json; its hold-out part is shipped.
+        inputs: digests of the files that the bundle was made from.
+
+    Raises:
+        BundleError: one answer would cost more multiply-adds than the budget.
+    """
+    bundle = Bundle(
+        name=registry.name,
+        notice=registry.notice,
+        view=view,
+        members=tuple(members),
+        views=views,
+        calibration=Calibration.from_json(dict(calibration)),
+        imputer=Imputer.from_json(dict(imputer)),
+        decision=dict(calibration["decision"]),
+        metrics=dict(metrics["hold_out"]),
+        inputs=dict(inputs),
+        folder=folder,
+    )
+    if bundle.multiply_adds > budget.max_multiply_adds:
+        passes = " + ".join(f"{member.multiply_adds / 1e6:.0f} M ({member.file})" for member in members)
+        raise BundleError(
+            f"one answer costs {bundle.multiply_adds / 1e9:.2f} G multiply-adds, "
+            f"{budget.max_multiply_adds / 1e9:.2f} G are allowed: {views} views x ({passes})",
+            "params.yaml: bundle.max_multiply_adds",
+            "Use fewer views (train.views), folds or models, or a smaller input_px; or raise the budget.",
+        )
+    bundle.write(folder)
+    return bundle
+
+
+def digest(file: Path) -> str:
+    """Return a file's sha256, hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,61 @@
+"""The gate: fixed limits that a bundle must keep, each with its figure. It ranks no candidates."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dermaflow.bundle.params import GateParams
+
+
+def gate(metrics: Mapping[str, Any], stress: Mapping[str, Any], params: GateParams) -> dict[str, Any]:
+    """Hold the ensemble's figures against the limits.
+
+    Args:
+        metrics: ensemble/metrics.json.
+        stress: stress.json.
+        params: the limits.
+
+    Returns:
+        `passed` and one entry a limit: figure, limit, passed. A figure that is not defined (a class
+        without a hold-out case, say) fails.
+    """
+    hold_out = metrics["hold_out"]
+    at_least = {
+        "balanced_accuracy": params.min_balanced_accuracy,
+        "melanoma_auc": params.min_melanoma_auc,
+        "macro_auc": params.min_macro_auc,
+    }
+    checks = {
+        name: _check(_value(hold_out.get(name)), limit, at_least=True) for name, limit in at_least.items()
+    }
+    checks["ece"] = _check(_value(hold_out.get("ece")), params.max_calibration_error, at_least=False)
+    for name, figures in stress["perturbations"].items():
+        flipped = figures.get("decision_flipped")
+        if name != "masked_lesion":  # there the decision should change
+            checks[f"stress.{name}"] = _check(flipped, params.max_flipped, at_least=False)
+    return {"passed": all(check["passed"] for check in checks.values()), "checks": checks}
+
+
+def failures(result: Mapping[str, Any]) -> list[str]:
+    """Say each failed limit in words."""
+    return [
+        f"{name} {'not defined' if check['figure'] is None else format(check['figure'], '.3f')}, "
+        f"{check['kind']} {check['limit']:g} asked"
+        for name, check in sorted(result["checks"].items())
+        if not check["passed"]
+    ]
+
+
+def _value(figure: Any) -> float | None:  # noqa: ANN401 - a number or {"value": ...}
+    if isinstance(figure, Mapping):
+        figure = figure.get("value")
+    return None if figure is None else float(figure)
+
+
+def _check(figure: float | None, limit: float, *, at_least: bool) -> dict[str, Any]:
+    passed = figure is not None and (figure >= limit if at_least else figure <= limit)
+    return {
+        "figure": figure,
+        "limit": limit,
+        "kind": "at least" if at_least else "at most",
+        "passed": passed,
+    }

@@ -1,0 +1,94 @@
+"""Run a bundle's networks with ONNX Runtime: file bytes and patients in, logits out.
+
+Called by stress, predict and the service. One session a member, opened once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from dermaflow.bundle.apply import dihedral_views
+from dermaflow.bundle.format import Bundle
+from dermaflow.errors import BundleError
+from dermaflow.images.prepare import Recipe, prepare
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the networks said of n cases, each the mean over the test-time views.
+
+    Attributes:
+        logits: shape (n, members, classes), with patient data.
+        plain_logits: shape (n, members, classes), without.
+        features: one array (n, width) a member.
+        cams: one array (n, classes, h, w) a member: class activation maps of the untouched view.
+    """
+
+    logits: Floats
+    plain_logits: Floats
+    features: tuple[Floats, ...]
+    cams: tuple[Floats, ...]
+
+
+class Runner:
+    """The open networks of one bundle; safe to share between threads."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+        """Open one session a member.
+
+        Args:
+            bundle: as read by `format.read`.
+            threads: of ONNX Runtime within one pass; 0 lets it choose.
+        """
+        if bundle.folder is None:
+            raise BundleError("the bundle has no folder", bundle.name, "Read it with format.read.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.bundle = bundle
+        self._sessions = [
+            onnxruntime.InferenceSession(
+                str(bundle.folder / member.file), options, providers=["CPUExecutionProvider"]
+            )
+            for member in bundle.members
+        ]
+
+    def pixels(self, files: Sequence[bytes]) -> dict[Recipe, NDArray[np.uint8]]:
+        """Prepare each file once for each recipe that a member asks for."""
+        recipes = dict.fromkeys(member.recipe for member in self.bundle.members)
+        return {recipe: np.stack([prepare(file, recipe) for file in files]) for recipe in recipes}
+
+    def __call__(self, pixels: dict[Recipe, NDArray[np.uint8]], patients: Floats) -> Outputs:
+        """Run all members over all views.
+
+        Args:
+            pixels: for each recipe an array (n, input_px, input_px, 3), from `pixels`.
+            patients: shape (n, 11), from `impute.apply`.
+        """
+        per_member = [
+            self._member(session, pixels[member.recipe], patients)
+            for session, member in zip(self._sessions, self.bundle.members, strict=True)
+        ]
+        logits, plain, features, cams = zip(*per_member, strict=True)
+        return Outputs(np.stack(logits, axis=1), np.stack(plain, axis=1), tuple(features), tuple(cams))
+
+    def _member(
+        self, session: onnxruntime.InferenceSession, images: NDArray[np.uint8], patients: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        count, n = self.bundle.views, len(images)
+        views = dihedral_views(images, count)
+        logits, plain, features, cam = session.run(
+            ["logits", "plain_logits", "features", "cam"],
+            {"image": views.reshape(count * n, *images.shape[1:]), "patient": np.tile(patients, (count, 1))},
+        )
+        return (
+            logits.reshape(count, n, -1).mean(axis=0),
+            plain.reshape(count, n, -1).mean(axis=0),
+            features.reshape(count, n, -1).mean(axis=0),
+            cam[:n],
+        )

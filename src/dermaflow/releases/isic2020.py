@@ -1,0 +1,159 @@
+"""ISIC 2020 (SIIM): 33,126 training images of 2,056 patients and 10,982 unlabelled test images.
+
+Files, in Kaggle's names or the archive's: train.csv (must be there), test.csv, 2020_Challenge_duplicates.csv.
+Sources: challenge.isic-archive.com/data; Sci. Data 8, 34 (2021). The diagnosis rules are those of the
+challenge's winners (arXiv:2010.05351): what is benign and not named further becomes UNK, which is not the
+UNK of 2019 ("none of the eight"); the rule id keeps the two apart.
+
+Official duplicates: of each pair the second image is dropped (`duplicate_of` names the first). Where pairs
+chain, one image of the chain is kept.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from dermaflow.errors import DataError, first_ten
+from dermaflow.releases import published
+from dermaflow.releases.rows import join, part
+from dermaflow.taxonomy import SITES as SIX_SITES
+
+DIAGNOSES: Final = {
+    "melanoma": "MEL",
+    "nevus": "NV",
+    "seborrheic keratosis": "BKL",
+    "lichenoid keratosis": "BKL",
+    "solar lentigo": "BKL",
+    "lentigo nos": "BKL",
+    "unknown": "UNK",
+    "cafe-au-lait macule": "UNK",
+    "atypical melanocytic proliferation": "UNK",
+}
+SITES: Final = {site: site for site in SIX_SITES} | {
+    "anterior torso": "torso",
+    "lateral torso": "torso",
+    "posterior torso": "torso",
+}
+FOLDERS: Final = {
+    "train": ["train", "jpeg/train", "ISIC_2020_Training_JPEG"],
+    "validation": [],
+    "test": ["test", "jpeg/test", "ISIC_2020_Test_JPEG", "ISIC_2020_Test_Input"],
+}
+FILES: Final = {
+    "truth": ["train.csv", "ISIC_2020_Training_GroundTruth_v2.csv", "ISIC_2020_Training_GroundTruth.csv"],
+    "test": ["test.csv", "ISIC_2020_Test_Metadata.csv"],
+    "duplicates": ["2020_Challenge_duplicates.csv", "ISIC_2020_Training_Duplicates.csv"],
+}
+OPTIONAL: Final = frozenset({"test", "duplicates"})
+_META: Final = {
+    "image_id": ("image_name", "image", "isic_id"),
+    "patient_id": ("patient_id", "patient"),
+    "sex": ("sex",),
+    "age": ("age_approx",),
+    "site": ("anatom_site_general_challenge", "anatom_site_general"),
+}
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Read the release's tables into rows of outputs.releases.
+
+    Raises:
+        DataError: train.csv is absent, or a table holds what can't be meant.
+    """
+    train = published.read(folder, FILES["truth"], {**_META, "diagnosis": ("diagnosis",)})
+    assert train is not None  # noqa: S101 - required tables are there or raise
+    raw = train.cells["diagnosis"].str.lower()
+    strange = ~raw.isin(list(DIAGNOSES))
+    if strange.any():
+        raise DataError(
+            f"{strange.sum()} diagnoses are unknown words: {first_ten(raw[strange].unique())}",
+            train.rows(strange),
+            f"Use one of {', '.join(DIAGNOSES)}.",
+        )
+    _check_target(train, raw)
+    twin = _duplicates(folder)
+    parts = [
+        part(
+            "train",
+            {
+                **_patients(train, twin),
+                "raw_label": train.cells["diagnosis"],
+                "diagnosis": raw.map(DIAGNOSES),
+                "rule_id": "isic2020:" + raw,
+            },
+        )
+    ]
+    test = published.read(folder, FILES["test"], _META, required=False)
+    if test is not None:
+        parts.append(part("test", _patients(test, twin)))
+    return join(parts)
+
+
+def _patients(
+    table: published.Published, twin: dict[str, str]
+) -> "dict[str, pd.Series[str] | pd.Series[float] | str]":
+    ids = table.cells["image_id"]
+    kept = ids.map(twin).astype("str")
+    return {
+        "image_id": ids,
+        "age_years": published.ages(table),
+        "sex": published.sexes(table),
+        "site": published.sites(table, SITES),
+        "raw_site": table.cells["site"].replace("", pd.NA),
+        "patient_id": published.text(table.cells["patient_id"]),
+        "lesion_id": published.text(table.column("lesion_id")),
+        "duplicate_of": kept.where(kept.isin(set(ids))),
+        "centre": "SIIM",
+    }
+
+
+def _check_target(train: published.Published, raw: "pd.Series[str]") -> None:
+    if "target" not in train.cells:
+        return
+    target = pd.to_numeric(train.cells["target"], errors="coerce")
+    wrong = target != (raw == "melanoma").astype("float64")
+    if wrong.any():
+        raise DataError(
+            f"{wrong.sum()} rows have a target that contradicts the diagnosis: "
+            f"{first_ten(train.cells['image_id'][wrong])}",
+            train.rows(wrong),
+            "target is 1 for melanoma and 0 for all else; mend the row.",
+        )
+
+
+def _duplicates(folder: Path) -> dict[str, str]:
+    """Return each dropped image's kept twin."""
+    table = published.read(
+        folder,
+        FILES["duplicates"],
+        {
+            "first": ("ISIC_id", "image_name_1", "image_name"),
+            "second": ("ISIC_id_paired", "image_name_2", "image_name_paired"),
+        },
+        required=False,
+    )
+    if table is None:
+        return {}
+    first, second = (published.image_ids(table.cells[name]) for name in ("first", "second"))
+    return chains(zip(first, second, strict=True))
+
+
+def chains(pairs: "zip[tuple[str, str]] | list[tuple[str, str]]") -> dict[str, str]:
+    """Resolve pairs (kept, dropped) that may chain: all images of a chain but one are dropped.
+
+    Returns:
+        Dropped image to kept image; no kept image is itself dropped.
+    """
+    kept_by: dict[str, str] = {}
+
+    def end(image: str) -> str:
+        while image in kept_by:
+            image = kept_by[image]
+        return image
+
+    for first, second in pairs:
+        keep, drop = end(first), end(second)
+        if keep != drop:
+            kept_by[drop] = keep
+    return {image: end(image) for image in kept_by}

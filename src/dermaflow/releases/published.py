@@ -1,0 +1,285 @@
+"""Read a published CSV as text, cell by cell, and refuse with file, row and remedy what can't be meant.
+
+In: a folder of one release as it was given out (unpacked, in a folder of its own name, or in the official
+zip). Out: a frame of stripped strings, and parsers that turn its cells into the project's words. Called by
+the readers of each year. Accepted silently: a byte order mark, CRLF, further columns, `.jpg` behind ids.
+"""
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermaflow.errors import DataError, first_ten
+from dermaflow.taxonomy import SEXES
+
+GONE = frozenset({"", "na", "n/a", "nan", "null", "none", "unknown"})
+"""What people write for a value that they don't have (lower case)."""
+
+MAX_AGE_YEARS = 120
+_EXTENSION = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
+_WRONG_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published table: its name for messages, and its cells as stripped strings."""
+
+    name: str
+    cells: pd.DataFrame
+
+    def __len__(self) -> int:
+        """Count the data rows."""
+        return len(self.cells)
+
+    def rows(self, bad: "pd.Series[bool]") -> str:
+        """Name the file and the first ten data rows (from 1) where `bad` is true."""
+        found = np.flatnonzero(bad.to_numpy()) + 1
+        return f"{self.name}, row{'s' if len(found) > 1 else ''} {first_ten(found)}"
+
+    def column(self, name: str) -> "pd.Series[str]":
+        """Return a column, all empty if the file has none of this name."""
+        if name in self.cells:
+            return self.cells[name]
+        return pd.Series("", index=self.cells.index, dtype="str")
+
+
+def find(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the first of these tables that a release's folder holds, or None.
+
+    Each may lie in the folder itself, in a folder of its own name (an unpacked zip), or in an official zip.
+    """
+    for name in names:
+        stem = Path(name).stem
+        for path in (folder / name, folder / stem / name, folder / f"{stem}.zip"):
+            if path.is_file():
+                return path
+    return None
+
+
+def read(
+    folder: Path, names: Sequence[str], columns: Mapping[str, Sequence[str]], *, required: bool = True
+) -> Published | None:
+    """Read one published table.
+
+    Args:
+        folder: data/<release>.
+        names: the file's names over the years, the commonest first.
+        columns: our name to the published names of each column that must be there.
+        required: whether the table's absence is an error.
+
+    Returns:
+        Cells as published but stripped, under our column names; other columns keep theirs. None if absent
+        and not required. The column `image_id`, if asked for, holds ids without extension, each once.
+
+    Raises:
+        DataError: the table is absent, empty, not separated by commas, lacks a column or repeats an id.
+    """
+    path = find(folder, names)
+    if path is None:
+        if not required:
+            return None
+        raise DataError(
+            f"no {names[0]}",
+            str(folder),
+            "Download it from challenge.isic-archive.com (`dermaflow data download`) into this folder.",
+        )
+    name, text = _text(path, names)
+    table = Published(name, _frame(name, text, tabs=path.suffix in {".tab", ".tsv"}))
+    renamed = _rename(table, columns)
+    return _with_ids(Published(name, renamed)) if "image_id" in columns else Published(name, renamed)
+
+
+def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as box:
+                inside = next(
+                    (item for item in box.namelist() if Path(item).name in names and "__MACOSX" not in item),
+                    None,
+                )
+                if inside is None:
+                    raise DataError(f"no {names[0]} inside", path.name, "Download the archive again.")
+                return f"{path.name}/{Path(inside).name}", box.read(inside).decode("utf-8-sig")
+        return path.name, path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"byte {error.start} is not UTF-8",
+            path.name,
+            "Save the table as CSV in UTF-8 (not UTF-16, not Excel).",
+        ) from None
+    except zipfile.BadZipFile:
+        raise DataError("not a whole zip file", path.name, "Download the archive again.") from None
+
+
+def _frame(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
+    """Split a text into cells; each row must have as many as the header."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",")
+    lines = [line for line in reader if line and any(cell.strip() for cell in line)]
+    if not lines:
+        raise DataError("the file is empty", name, "Download it again.")
+    header = [cell.strip() for cell in lines[0]]
+    if len(header) == 1:
+        for sign, word in _WRONG_DELIMITERS.items():
+            if sign in header[0]:
+                raise DataError(
+                    f"the columns are separated by {word}", f"{name}, row 0 (header)", "Save it with commas."
+                )
+    if len(lines) == 1:
+        raise DataError("a header and no row", name, "Download it again.")
+    for number, line in enumerate(lines[1:], start=1):
+        if len(line) != len(header):
+            raise DataError(
+                f"{len(line)} cells where the header has {len(header)}",
+                f"{name}, row {number}",
+                "Mend or remove the row; a comma inside a cell needs quotes around the cell.",
+            )
+    columns = zip(*lines[1:], strict=True)
+    return pd.DataFrame(
+        {
+            title: pd.Series([cell.strip() for cell in cells], dtype="str")
+            for title, cells in zip(header, columns, strict=True)
+        }
+    )
+
+
+def _rename(table: Published, columns: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    known = {str(title).lower(): str(title) for title in table.cells}
+    found: dict[str, str] = {}
+    for ours, theirs in columns.items():
+        title = next((known[word.lower()] for word in theirs if word.lower() in known), None)
+        if title is None:
+            raise DataError(
+                f"no column {' or '.join(theirs)}; it has {first_ten(table.cells)}",
+                f"{table.name}, row 0 (header)",
+                "Take the table as published, with its header.",
+            )
+        found[title] = ours
+    return table.cells.rename(columns=found)
+
+
+def _with_ids(table: Published) -> Published:
+    ids = image_ids(table.cells["image_id"])
+    empty = ids == ""
+    if empty.any():
+        raise DataError(f"{empty.sum()} rows name no image", table.rows(empty), "Give each row its image id.")
+    again = ids.duplicated(keep=False)
+    if again.any():
+        raise DataError(
+            f"{ids[again].nunique()} images are listed more than once: {first_ten(ids[again].unique())}",
+            table.rows(again),
+            "Leave one row an image.",
+        )
+    return Published(table.name, table.cells.assign(image_id=ids))
+
+
+def image_ids(cells: "pd.Series[str]") -> "pd.Series[str]":
+    """Strip folders and the extension (.jpg, .jpeg, .png in any case) from image ids."""
+    bare = cells.str.rsplit("/", n=1).str[-1] if cells.str.contains("/", regex=False).any() else cells
+    return bare.str.replace(_EXTENSION, "", regex=True)
+
+
+def one_hot(table: Published, classes: Sequence[str]) -> "pd.Series[str]":
+    """Return each row's class from columns of 0 and 1.
+
+    Raises:
+        DataError: a cell is neither 0 nor 1, or a row has none or two classes set.
+    """
+    values = np.stack([_numbers(table, name) for name in classes], axis=1)  # (rows, classes)
+    odd = ~np.isin(values, (0.0, 1.0))
+    if odd.any():
+        bad = pd.Series(odd.any(axis=1))
+        row, column = np.argwhere(odd)[0]
+        raise DataError(
+            f"{bad.sum()} rows hold something else than 0 or 1, first {values[row, column]:g} in {classes[column]}",
+            table.rows(bad),
+            "A ground truth holds 0.0 and 1.0; a file of predictions is none.",
+        )
+    count = values.sum(axis=1)
+    for wrong, say in ((count > 1, "two or more diagnoses"), (count < 1, "no diagnosis")):
+        if wrong.any():
+            bad = pd.Series(wrong)
+            names = first_ten(table.cells["image_id"][bad])
+            raise DataError(
+                f"{bad.sum()} images have {say} set: {names}",
+                table.rows(bad),
+                "Leave a single 1 in each row.",
+            )
+    return pd.Series(np.asarray(classes)[values.argmax(axis=1)], index=table.cells.index, dtype="str")
+
+
+def _numbers(table: Published, name: str) -> np.ndarray:
+    values = pd.to_numeric(table.cells[name], errors="coerce")
+    bad = values.isna()
+    if bad.any():
+        first = table.cells[name][bad].iloc[0]
+        raise DataError(
+            f"{bad.sum()} cells of {name} are no number, first {first!r}", table.rows(bad), "Put 0.0 or 1.0."
+        )
+    return values.to_numpy(np.float64)
+
+
+def text(cells: "pd.Series[str]") -> "pd.Series[str]":
+    """Return the cells with every word for "missing" turned into a missing value."""
+    return cells.mask(cells.str.lower().isin(GONE))
+
+
+def ages(table: Published, name: str = "age") -> "pd.Series[float]":
+    """Return ages in years; missing where the cell is.
+
+    Raises:
+        DataError: an age is no number, or not 0 to 120.
+    """
+    cells = text(table.column(name))
+    values = pd.to_numeric(cells, errors="coerce").astype("float32")
+    no_number = cells.notna() & values.isna()
+    if no_number.any():
+        raise DataError(
+            f"{no_number.sum()} ages are no number, first {cells[no_number].iloc[0]!r}",
+            table.rows(no_number),
+            "Give years as a number, or leave the cell empty.",
+        )
+    far = values.notna() & ~values.between(0, MAX_AGE_YEARS)
+    if far.any():
+        raise DataError(
+            f"{far.sum()} ages are not 0 to {MAX_AGE_YEARS} years, first {values[far].iloc[0]:g}",
+            table.rows(far),
+            "Mend the age, or leave the cell empty.",
+        )
+    return values
+
+
+def sexes(table: Published, name: str = "sex") -> "pd.Series[str]":
+    """Return female, male or missing.
+
+    Raises:
+        DataError: another word.
+    """
+    return _mapped(table, name, {word: word for word in SEXES} | {"f": "female", "m": "male"})
+
+
+def sites(table: Published, words: Mapping[str, str | None], name: str = "site") -> "pd.Series[str]":
+    """Return one of the six sites of taxonomy.SITES, or missing.
+
+    Raises:
+        DataError: a word that the release never used.
+    """
+    return _mapped(table, name, words)
+
+
+def _mapped(table: Published, name: str, words: Mapping[str, str | None]) -> "pd.Series[str]":
+    cells = text(table.column(name)).str.lower()
+    strange = cells.notna() & ~cells.isin(list(words))
+    if strange.any():
+        raise DataError(
+            f"{strange.sum()} cells of {name} hold unknown words: {first_ten(cells[strange].unique())}",
+            table.rows(strange),
+            f"Use one of {', '.join(words)}, or leave the cell empty.",
+        )
+    return cells.map(dict(words)).astype("str")

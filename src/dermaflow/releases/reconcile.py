@@ -1,0 +1,79 @@
+"""Merge the releases: one row an image of their training parts.
+
+The label comes from 2019 where it lists the image (AKIEC of 2018 is AK or SCC there); the patient's fields
+from the fuller row, its gaps filled from the other. `release` is the first release, in the order of params,
+that lists the image, so that a merged table can be told apart by where an image was first published.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pandas as pd
+
+from dermaflow.errors import DataError
+
+LABEL_RANK: Final = {"isic2019": 0, "isic2020": 1, "isic2018": 2}
+"""Whose label wins for a shared image: the lowest."""
+
+LABEL: Final = ["raw_label", "diagnosis", "rule_id"]
+FIELDS: Final = [
+    "age_years",
+    "sex",
+    "site",
+    "patient_id",
+    "lesion_id",
+    "duplicate_of",
+    "confirm_type",
+    "centre",
+]
+
+
+def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Merge the training parts of the releases.
+
+    Args:
+        tables: rows of outputs.releases, a release, in the order of params.yaml.
+
+    Returns:
+        One row an image, sorted by image_id: image_id, release (the first that lists it), label_release
+        (whose label was taken), raw_label, diagnosis, rule_id and FIELDS.
+
+    Raises:
+        DataError: no release, or a training row without a diagnosis.
+    """
+    if not tables:
+        raise DataError("no release to merge", "params.yaml, releases", "Name at least one.")
+    stacked = pd.concat(
+        [
+            table.loc[table["part"] == "train"].assign(label_release=release, order=order)
+            for order, (release, table) in enumerate(tables.items())
+        ],
+        ignore_index=True,
+    )
+    unlabelled = stacked["diagnosis"].isna()
+    if unlabelled.any():
+        raise DataError(
+            f"{unlabelled.sum()} training rows have no diagnosis",
+            ", ".join(stacked.loc[unlabelled, "label_release"].unique()),
+            "Mend the ground truth.",
+        )
+    stacked["rank"] = stacked["label_release"].map(LABEL_RANK).fillna(len(LABEL_RANK))
+    stacked["centre"] = stacked["centre"].replace("unknown", pd.NA)
+    first = stacked.sort_values(["image_id", "order"]).drop_duplicates("image_id")
+    names = first[["image_id", "label_release"]].rename(columns={"label_release": "release"})
+    labels = stacked.sort_values(["image_id", "rank", "order"]).drop_duplicates("image_id")
+    merged = names.set_index("image_id").join(labels.set_index("image_id")[["label_release", *LABEL]])
+    merged = merged.join(_fields(stacked))
+    merged["centre"] = merged["centre"].fillna("unknown")
+    return merged.sort_index().reset_index()
+
+
+def _fields(stacked: pd.DataFrame) -> pd.DataFrame:
+    """Return each image's patient fields: the fuller row's, gaps filled from the others."""
+    filled = stacked[FIELDS].notna().sum(axis=1)
+    ordered = stacked.assign(gaps=-filled).sort_values(["image_id", "gaps", "rank", "order"])
+    once = ~ordered["image_id"].duplicated(keep=False)
+    single = ordered.loc[once].set_index("image_id")[FIELDS]
+    if once.all():
+        return single
+    return pd.concat([single, ordered.loc[~once].groupby("image_id")[FIELDS].first()])

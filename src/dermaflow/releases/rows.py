@@ -1,0 +1,28 @@
+"""The shared last step of each reader: columns of one published part -> rows of outputs.releases."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from dermaflow import outputs
+
+
+def part(name: str, columns: Mapping[str, "pd.Series[str] | pd.Series[float] | str"]) -> pd.DataFrame:
+    """Return one part's rows in file order; columns that are not given are missing.
+
+    Args:
+        name: train, validation or test.
+        columns: columns of outputs.releases, `image_id` among them.
+    """
+    frame = pd.DataFrame(dict(columns))
+    frame["part"] = name
+    frame["row"] = range(1, len(frame) + 1)
+    for column in outputs.releases.columns:
+        if column not in frame:
+            frame[column] = pd.Series(pd.NA, index=frame.index, dtype="str")
+    return outputs.releases.check(frame)
+
+
+def join(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Stack the parts of one release."""
+    return outputs.releases.check(pd.concat(parts, ignore_index=True))

@@ -1,0 +1,115 @@
+"""The nine diagnoses, their groups and names, each year's labels, and the views a model may learn.
+
+Sources: challenge.isic-archive.com (2018 task 3, 2019), the 2020 training table.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIAGNOSES: Final = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
+"""The nine codes of the merged table, in ISIC 2019's column order."""
+
+MALIGNANT: Final = frozenset({"MEL", "BCC", "SCC", "AK", "AKIEC"})
+"""Cancers and the precursor AK (with AKIEC, the 2018 class that joins AK and SCC)."""
+
+NAMES: Final = {
+    "MEL": "Melanoma",
+    "NV": "Nevus (mole)",
+    "BCC": "Basal cell carcinoma",
+    "AK": "Actinic keratosis",
+    "BKL": "Benign keratosis",
+    "DF": "Dermatofibroma",
+    "VASC": "Vascular lesion",
+    "SCC": "Squamous cell carcinoma",
+    "UNK": "Benign, unspecified",
+    "AKIEC": "Actinic keratosis or squamous cell carcinoma",
+}
+"""Each code in plain words."""
+
+SITES: Final = (
+    "head/neck",
+    "lower extremity",
+    "oral/genital",
+    "palms/soles",
+    "torso",
+    "upper extremity",
+)
+"""The six body sites of the merged table (those of ISIC 2020)."""
+
+SEXES: Final = ("female", "male")
+
+
+@dataclass(frozen=True)
+class View:
+    """The labels that a model learns, made from the nine diagnoses.
+
+    Attributes:
+        name: key in params.yaml.
+        classes: codes in the order of the logits.
+        members: for each class the diagnoses that it joins; a diagnosis in no class is left out.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    members: tuple[tuple[str, ...], ...]
+
+    def target(self, diagnosis: str) -> int | None:
+        """Return the class index of a diagnosis (or of a class of this view), or None if left out."""
+        for index, members in enumerate(self.members):
+            if diagnosis in members or diagnosis == self.classes[index]:
+                return index
+        return None
+
+
+def _plain(name: str, *classes: str) -> View:
+    return View(name, classes, tuple((code,) for code in classes))
+
+
+NINE: Final = _plain("nine", *DIAGNOSES)
+EIGHT: Final = _plain("isic2019", *DIAGNOSES[:8])
+SEVEN: Final = View(
+    "isic2018",
+    ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"),
+    (("MEL",), ("NV",), ("BCC",), ("AK", "SCC"), ("BKL",), ("DF",), ("VASC",)),
+)
+VIEWS: Final = {view.name: view for view in (NINE, EIGHT, SEVEN)}
+"""The views that `labels.view` may name."""
+
+
+def change_view(
+    values: NDArray[np.floating], old: View, new: View, *, renormalise: bool = True
+) -> NDArray[np.floating]:
+    """Turn class values of one view into those of a coarser one by summing.
+
+    This is the one definition of, say, the 7-class view of a 9-class answer: leave out UNK,
+    AKIEC = AK + SCC, renormalise. For decision scores sum the probabilities (and the priors, with
+    `renormalise=False`) before dividing.
+
+    Args:
+        values: shape (n, len(old.classes)), probabilities or priors.
+        old: the view of `values`.
+        new: the wanted view; each of its classes joins whole classes of `old`.
+        renormalise: divide each row by its sum.
+
+    Returns:
+        Shape (n, len(new.classes)); a row whose mass lies outside the view is uniform.
+
+    Raises:
+        ValueError: a class of `new` can't be made from classes of `old`.
+    """
+    columns = []
+    for members in new.members:
+        parts = [i for i, old_members in enumerate(old.members) if set(old_members) <= set(members)]
+        covered = {code for i in parts for code in old.members[i]}
+        if covered != set(members):
+            raise ValueError(f"view {new.name} can't be made from {old.name}: {members}")
+        columns.append(values[:, parts].sum(axis=1))
+    summed: NDArray[np.floating] = np.stack(columns, axis=1)
+    if not renormalise:
+        return summed
+    total = summed.sum(axis=1, keepdims=True)
+    uniform = np.full_like(summed, 1 / len(new.classes))
+    return np.where(total > 0, summed / np.where(total > 0, total, 1), uniform)

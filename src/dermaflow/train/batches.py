@@ -1,0 +1,265 @@
+"""Which images an epoch shows, and how they come as batches, whatever the number of processes.
+
+All chance comes from (seed, epoch): the draws from it alone, each image's augmentation also from its number
+among the draws. So a resumed training, or one with other workers, sees the same batches.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dermaflow.errors import TrainingError
+from dermaflow.train.augment import Augment
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Batch = tuple[Tensor, Tensor, Tensor]
+"""image (n, h, h, 3) uint8, patient (n, 11) float32, target (n,) int64."""
+
+
+class Reader(Protocol):
+    """What training asks of `images.store.ShardReader`; it must survive pickling."""
+
+    def pixels(self, image_id: str, input_px: int, /) -> NDArray[np.uint8]:
+        """Pixels as the network sees them: shape (input_px, input_px, 3), RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Cases in the form that training needs.
+
+    Attributes:
+        image_ids: n ids.
+        patients: shape (n, 11), float32, from `impute.apply.vectors`.
+        targets: shape (n,), class indices; -1 where the diagnosis is not known.
+    """
+
+    image_ids: tuple[str, ...]
+    patients: NDArray[np.float32]
+    targets: Ints
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self.image_ids)
+
+    def take(self, where: NDArray[Any] | slice) -> Self:
+        """Return some of the rows."""
+        ids = tuple(np.array(self.image_ids, object)[where])
+        return type(self)(ids, self.patients[where], self.targets[where])
+
+
+def natural_prior(targets: Ints, classes: int) -> Floats:
+    """Class shares of the rows: shape (classes,), sum 1."""
+    counts = np.bincount(targets, minlength=classes).astype(np.float64)
+    return np.asarray(counts / counts.sum())
+
+
+def drawn_prior(targets: Ints, power: float, classes: int) -> Floats:
+    """Class shares as the sampler draws them: counts to the power of (1 - `power`), sum 1.
+
+    Args:
+        targets: shape (n,).
+        power: 0 natural, 0.5 square roots, 1 every class alike.
+        classes: number of classes; one without a case stays 0.
+    """
+    counts = np.bincount(targets, minlength=classes).astype(np.float64)
+    wanted = np.where(counts > 0, counts ** (1 - power), 0)
+    return np.asarray(wanted / wanted.sum())
+
+
+def draws(targets: Ints, count: int, power: float, seed: int, epoch: int) -> Ints:
+    """Draw an epoch's rows.
+
+    Each class gets its share of `drawn_prior`, rounded by chance without bias; within a class no row comes
+    again before all have come. With power 0 and the count of the rows, each comes once.
+
+    Args:
+        targets: shape (n,), all of them known.
+        count: images to draw.
+        power: of the sampler.
+        seed: train.seed.
+        epoch: from 0.
+
+    Returns:
+        Shape (count,), row numbers in the order of training.
+    """
+    chance = np.random.default_rng([seed, epoch, 0])
+    shares = drawn_prior(targets, power, int(targets.max()) + 1)
+    ends = np.rint(1e6 * np.cumsum(shares) * count) / 1e6  # whole where the shares are whole
+    ends[-1] = count
+    quotas = np.diff(np.floor(ends + chance.random()), prepend=0).astype(int)
+    quotas[np.flatnonzero(shares)[-1]] += count - quotas.sum()
+    drawn = []
+    for target, quota in enumerate(quotas):
+        rows = np.flatnonzero(targets == target)
+        rounds = math.ceil(quota / len(rows)) if quota else 0
+        passes = [chance.permutation(rows) for _ in range(rounds)]
+        drawn.append(np.concatenate([*passes, rows[:0]])[:quota])
+    return np.asarray(chance.permutation(np.concatenate(drawn)), np.int64)
+
+
+class TrainBatches:
+    """An endless supply of epochs; iterate `epoch(n)`."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        reader: Reader,
+        augment: Augment,
+        *,
+        drawn_images: int,
+        batch: int,
+        power: float,
+        seed: int,
+        workers: int,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Start the processes that load.
+
+        Args:
+            rows: the training rows.
+            reader: pixels by id.
+            augment: for these pixels.
+            drawn_images: an epoch; a remainder smaller than a batch is left out.
+            batch: images a step, over all training processes.
+            power: of the sampler.
+            seed: of draws and augmentation.
+            workers: processes; 0 loads in this one.
+            part: rank and number of training processes; each gets every n-th image of a batch.
+
+        Raises:
+            TrainingError: fewer images than one batch, or a batch that can't be shared out.
+        """
+        if drawn_images < batch:
+            raise TrainingError(
+                f"an epoch of {drawn_images} images is smaller than a batch of {batch}",
+                "params.yaml, train.batch",
+                f"Set train.batch to {max(2, drawn_images)} at most, or models.<name>.drawn_images higher.",
+            )
+        if batch % part[1]:
+            raise TrainingError(
+                f"a batch of {batch} can't be shared by {part[1]} processes",
+                "params.yaml, train.batch",
+                "Set it to a multiple of the processes.",
+            )
+        self.steps = drawn_images // batch
+        self.seed = seed
+        self._order = _Order(rows.targets, self.steps, batch, power, seed, part)
+        dataset = _Augmented(rows, reader, augment, seed)
+        self._loader = loader(dataset, self._order, workers)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, numbered from 0."""
+        self._order.epoch = number
+        with _quiet_fork():
+            batches = iter(self._loader)
+        yield from batches
+
+
+Draw = tuple[int, int, int]
+"""Epoch, number within it, row."""
+
+
+class _Order(Sampler[list[Draw]]):
+    """Says in the main process which draws make up each batch, so that workers need no state."""
+
+    def __init__(
+        self, targets: Ints, steps: int, batch: int, power: float, seed: int, part: tuple[int, int]
+    ) -> None:
+        self.targets, self.steps, self.batch, self.power, self.seed = targets, steps, batch, power, seed
+        self.rank, self.processes = part
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        rows = draws(self.targets, self.steps * self.batch, self.power, self.seed, self.epoch)
+        for start in range(0, len(rows), self.batch):
+            mine = range(start + self.rank, start + self.batch, self.processes)
+            yield [(self.epoch, number, int(rows[number])) for number in mine]
+
+    def __len__(self) -> int:
+        return self.steps
+
+
+class _Augmented(Dataset[Batch]):
+    """Whole batches by their draws."""
+
+    def __init__(self, rows: Rows, reader: Reader, augment: Augment, seed: int) -> None:
+        self.rows, self.reader, self.augment, self.seed = rows, reader, augment, seed
+
+    def __getitems__(self, wanted: list[Draw]) -> Batch:
+        px = self.augment.input_px
+        images = [
+            self.augment(self.reader.pixels(self.rows.image_ids[row], px), self.seed, epoch, number)
+            for epoch, number, row in wanted
+        ]
+        return tensors(self.rows, np.array([row for _, _, row in wanted]), images)
+
+
+class Plain(Dataset[Batch]):
+    """Whole batches by row numbers, without augmentation: validation and prediction."""
+
+    def __init__(self, rows: Rows, reader: Reader, input_px: int) -> None:
+        """Keep what `__getitems__` needs."""
+        self.rows, self.reader, self.input_px = rows, reader, input_px
+
+    def __getitems__(self, wanted: list[int]) -> Batch:
+        """Return one batch."""
+        images = [self.reader.pixels(self.rows.image_ids[row], self.input_px) for row in wanted]
+        return tensors(self.rows, np.array(wanted), images)
+
+
+def tensors(rows: Rows, wanted: Ints, images: list[NDArray[np.uint8]]) -> Batch:
+    """Put a batch together."""
+    return (
+        torch.from_numpy(np.stack(images)),
+        torch.from_numpy(rows.patients[wanted]),
+        torch.from_numpy(rows.targets[wanted]),
+    )
+
+
+def loader(dataset: Dataset[Batch], order: Any, workers: int) -> DataLoader[Batch]:  # noqa: ANN401
+    """Load `order`'s batches (lists of keys) in processes that stay."""
+    return DataLoader(
+        dataset,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=_as_is,
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+        multiprocessing_context="fork" if workers else None,
+    )
+
+
+def plain_batches(rows: Rows, reader: Reader, input_px: int, batch: int, workers: int) -> Iterator[Batch]:
+    """Yield all rows in their order, without augmentation."""
+    order = [list(range(start, min(start + batch, len(rows)))) for start in range(0, len(rows), batch)]
+    with _quiet_fork():
+        batches = iter(loader(Plain(rows, reader, input_px), order, min(workers, len(order))))
+    yield from batches
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _one_thread(_worker: int) -> None:
+    cv2.setNumThreads(0)
+
+
+class _quiet_fork(warnings.catch_warnings):  # noqa: N801 - used as a with statement
+    """Python 3.12 warns of a fork beside torch's idle threads; the workers use numpy and OpenCV only."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)

@@ -1,0 +1,348 @@
+"""Fit one network: draw, step, average, validate, keep the best, stop early, resume.
+
+Reads top to bottom: `fit` is the story, `Fitting` holds what an epoch changes. Called by `train.member`.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dermaflow.errors import TrainingError
+from dermaflow.model.network import Network
+from dermaflow.model.params import ModelParams
+from dermaflow.train import monitor, resume
+from dermaflow.train.batches import Batch, Reader, Rows, TrainBatches, drawn_prior, natural_prior
+from dermaflow.train.augment import Augment
+from dermaflow.train.params import AugmentParams, TrainParams
+from dermaflow.train.predict import predict
+
+Record = dict[str, float | int | None]
+"""One epoch: epoch (from 1), lr, train_loss and the figures of `monitor`."""
+
+
+@dataclass
+class Fitted:
+    """What training found.
+
+    Attributes:
+        network: with the best weights, on the CPU, in eval mode.
+        history: a record an epoch, without timings.
+        best_epoch: from 1.
+        natural: class shares of the training rows.
+        drawn: class shares as the sampler drew them.
+    """
+
+    network: Network
+    history: list[Record]
+    best_epoch: int
+    natural: monitor.Floats
+    drawn: monitor.Floats
+
+
+def fit(
+    network: Network,
+    training: Rows,
+    validation: Rows,
+    reader: Reader,
+    *,
+    classes: tuple[str, ...],
+    model: ModelParams,
+    train: TrainParams,
+    augment: AugmentParams,
+    checkpoint_dir: Path | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda _record: None,
+) -> Fitted:
+    """Train until the epochs are done or the monitored figure has not risen for `patience` epochs.
+
+    Args:
+        network: freshly built.
+        training: rows to learn from, all with a target.
+        validation: the fold that says when to stop, all with a target.
+        reader: pixels by id.
+        classes: codes in the order of the logits.
+        model: length, rates, sampler.
+        train: seed, batch, precision, monitor.
+        augment: the sixteen.
+        checkpoint_dir: keyed by the caller (`resume.key`); None keeps no state.
+        on_epoch: told each epoch's record, with `images_per_second` and `precision` added.
+
+    Raises:
+        TrainingError: nothing to learn from, a loss that is no number, processes that don't know each other.
+    """
+    melanoma = classes.index("MEL")
+    check(training, validation, classes, train.monitor)
+    with reproducible(train.threads):
+        accelerator = accelerate(train.precision)
+        batches = TrainBatches(
+            training,
+            reader,
+            Augment(augment, model.input_px),
+            drawn_images=model.drawn_images or len(training),
+            batch=train.batch,
+            power=model.sampler_power,
+            seed=train.seed,
+            workers=train.workers,
+            part=(accelerator.process_index, accelerator.num_processes),
+        )
+        fitting = Fitting.start(network, accelerator, model, batches.steps)
+        natural = natural_prior(training.targets, len(classes))
+        drawn = drawn_prior(training.targets, model.sampler_power, len(classes))
+        if checkpoint_dir is not None:
+            fitting.restore(resume.load(checkpoint_dir))
+
+        while fitting.epoch < model.epochs and fitting.waited < train.patience:
+            torch.manual_seed(epoch_seed(train.seed, fitting.epoch, accelerator.process_index))  # dropout's
+            began = time.perf_counter()
+            loss = fitting.one_epoch(batches, model, progress=f"epoch {fitting.epoch + 1}/{model.epochs}")
+            seconds = time.perf_counter() - began
+            logits = validate(fitting.average.module, validation, reader, accelerator, model, train)
+            figures = monitor.figures(logits, validation.targets, natural, drawn, melanoma)
+            fitting.finish_epoch(loss, figures, train.monitor)
+            if checkpoint_dir is not None and accelerator.is_main_process:
+                resume.save(checkpoint_dir, fitting.state())
+            if accelerator.is_main_process:
+                speed = batches.steps * train.batch / seconds
+                extra = {"images_per_second": speed, "precision": precision_name(accelerator)}
+                on_epoch({**fitting.history[-1], **extra})
+
+        best = fitting.average.module
+        best.load_state_dict(fitting.best)
+        return Fitted(best.cpu().eval(), fitting.history, fitting.best_epoch, natural, drawn)
+
+
+@dataclass
+class Fitting:
+    """All that changes while a network is fitted, and how an epoch changes it."""
+
+    accelerator: Accelerator
+    network: nn.Module  # as wrapped by accelerate
+    plain: Network  # the same weights, unwrapped
+    average: ModelEmaV3
+    optimizer: Any
+    schedule: CosineLRScheduler
+    steps: int  # an epoch
+    epoch: int = 0  # finished
+    best_epoch: int = 0
+    best_figure: float = -math.inf
+    best: dict[str, Tensor] = field(default_factory=dict)
+    history: list[Record] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, network: Network, accelerator: Accelerator, model: ModelParams, steps: int) -> "Fitting":
+        """Bring network, averaged copy, optimiser and schedule to the device."""
+        network = network.to(accelerator.device, memory_format=torch.channels_last)
+        average = ModelEmaV3(network, decay=model.ema, use_warmup=True, warmup_power=0.75)
+        optimizer = torch.optim.AdamW(groups(network, model), lr=model.lr)
+        total = steps * model.epochs
+        warmup = round(model.warmup_share * total)
+        schedule = CosineLRScheduler(
+            optimizer,
+            t_initial=max(1, total - warmup),
+            warmup_t=warmup,
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )
+        wrapped, prepared = accelerator.prepare(network, optimizer)
+        return cls(accelerator, wrapped, network, average, prepared, schedule, steps)
+
+    @property
+    def waited(self) -> int:
+        """Epochs since the best one."""
+        return self.epoch - self.best_epoch
+
+    def one_epoch(self, batches: TrainBatches, model: ModelParams, progress: str) -> float:
+        """Take all steps of the next epoch; return the mean loss."""
+        self.network.train()
+        quiet = None if self.accelerator.is_main_process else True  # None: quiet unless on a terminal
+        total = 0.0
+        bar = tqdm(batches.epoch(self.epoch), progress, self.steps, leave=False, disable=quiet, unit="batch")
+        for step, batch in enumerate(bar, start=self.epoch * self.steps):
+            self.schedule.step_update(step + 1)  # 1 at the first, so that no step has rate 0
+            loss = self.one_step(batch, model)
+            self.average.update(self.plain, step + 1)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at step {step + 1}",
+                    f"epoch {self.epoch + 1}",
+                    "Lower models.<name>.lr, set clip_grad, or train in float32.",
+                )
+            total += loss
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        return total / self.steps
+
+    def one_step(self, batch: Batch, model: ModelParams) -> float:
+        """One forward, backward and update; return the loss."""
+        image, patient, target = (part.to(self.accelerator.device, non_blocking=True) for part in batch)
+        logits = self.network(image, patient).logits
+        loss = nn.functional.cross_entropy(logits.float(), target, label_smoothing=model.label_smoothing)
+        self.accelerator.backward(loss)
+        if model.clip_grad is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), model.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    def finish_epoch(self, loss: float, figures: dict[str, float | None], monitored: str) -> None:
+        """Note the epoch, and keep its averaged weights if it is the best so far."""
+        self.epoch += 1
+        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        self.history.append({"epoch": self.epoch, "lr": rate, "train_loss": loss, **figures})
+        figure = figures[monitored]
+        if figure is not None and figure > self.best_figure:
+            self.best_figure, self.best_epoch = figure, self.epoch
+            state = self.average.module.state_dict()
+            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as plain values and tensors."""
+        return {
+            "network": self.plain.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_figure": self.best_figure,
+            "best": self.best,
+            "history": self.history,
+        }
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go back to what `state` returned; the schedule follows from the step's number."""
+        if state is None:
+            return
+        self.plain.load_state_dict(state["network"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
+        self.best_figure, self.best, self.history = state["best_figure"], state["best"], state["history"]
+
+
+def epoch_seed(*parts: int) -> int:
+    """Mix train.seed, epoch and process into one seed, so that resuming needs no state of random numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def groups(network: Network, model: ModelParams) -> list[dict[str, Any]]:
+    """Parameters by rate and decay: new layers learn faster, biases and normalisations don't decay."""
+    new = {id(parameter) for parameter in network.new_layers()}
+    found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            found.setdefault((id(parameter) in new, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": model.lr * (model.head_lr_factor if is_new else 1),
+            "weight_decay": model.weight_decay if decays else 0.0,
+        }
+        for (is_new, decays), parameters in found.items()
+    ]
+
+
+def validate(
+    network: Network,
+    rows: Rows,
+    reader: Reader,
+    accelerator: Accelerator,
+    model: ModelParams,
+    train: TrainParams,
+) -> monitor.Floats:
+    """Logits of the untouched view, shape (n, classes); each process does its share, all get all."""
+    count, rank, processes = len(rows), accelerator.process_index, accelerator.num_processes
+    mine = np.minimum(np.arange(rank, math.ceil(count / processes) * processes, processes), count - 1)
+    share = rows.take(mine)
+    found = predict(
+        network,
+        reader,
+        share.image_ids,
+        share.patients,
+        input_px=model.input_px,
+        views=1,
+        batch=train.batch,
+        workers=train.workers,
+    )["logits"]
+    if processes == 1:
+        return found.astype(np.float64)
+    parts = accelerator.gather(torch.from_numpy(found)[None].to(accelerator.device)).cpu().numpy()
+    return np.asarray(parts.swapaxes(0, 1).reshape(-1, found.shape[1])[:count], np.float64)
+
+
+def check(training: Rows, validation: Rows, classes: tuple[str, ...], monitored: str) -> None:
+    """Refuse what can't be trained on.
+
+    Raises:
+        TrainingError: no rows, a class without a training case, or no melanoma where it is monitored.
+    """
+    for name, rows in (("training", training), ("validation", validation)):
+        if not len(rows):
+            raise TrainingError(
+                f"no {name} image is left",
+                "cases.parquet",
+                "Look at outputs/splits/funnel.csv; use fewer folds.",
+            )
+    absent = [code for index, code in enumerate(classes) if index not in training.targets]
+    if absent:
+        raise TrainingError(
+            f"no training image has diagnosis {', '.join(absent)}",
+            "cases.parquet",
+            "Set labels.view to a view whose classes the releases hold, or use fewer folds.",
+        )
+    melanomas = int((validation.targets == classes.index("MEL")).sum())
+    if monitored == "melanoma_auc" and melanomas in (0, len(validation)):
+        raise TrainingError(
+            f"{melanomas} of {len(validation)} validation images are melanoma",
+            "params.yaml, train.monitor",
+            "Set train.monitor to accuracy, or use fewer folds.",
+        )
+
+
+def accelerate(precision: str) -> Accelerator:
+    """Say where and how to compute.
+
+    Raises:
+        TrainingError: several processes were started that would each train alone.
+    """
+    gpu = torch.cuda.is_available()
+    if precision == "auto":
+        precision = "bf16" if gpu and torch.cuda.is_bf16_supported() else "float32"
+    accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if precision == "bf16" else "no")
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != wanted:
+        raise TrainingError(
+            f"{wanted} processes were started, {accelerator.num_processes} know of each other",
+            "accelerate",
+            "Without a GPU set ACCELERATE_USE_CPU=true for torchrun.",
+        )
+    return accelerator
+
+
+def precision_name(accelerator: Accelerator) -> str:
+    """Return what the steps compute in: float32 or bf16."""
+    return "float32" if accelerator.mixed_precision == "no" else str(accelerator.mixed_precision)
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Make torch give the same bytes again, for this number of threads; afterwards all is as before."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])

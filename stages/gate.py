@@ -1,0 +1,19 @@
+"""Stage gate: hold the ensemble against fixed limits; what fails is said, not raised."""
+
+from dermaflow import outputs, params, tracking
+from dermaflow.bundle import gate
+from dermaflow.bundle.params import GateParams
+
+
+def main() -> None:
+    metrics = outputs.read_json(outputs.path("ensemble/metrics.json"))
+    stress = outputs.read_json(outputs.path("stress.json"))
+    result = gate.gate(metrics, stress, params.load(GateParams))
+    outputs.write_json(outputs.path("gate.json"), result)
+    tracking.stage("gate", metrics={"passed": int(result["passed"])}, artifacts={"outputs/gate.json": ""})
+    for failure in gate.failures(result):
+        print(f"gate: {failure}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Stage ingest@{release}: published files -> one table of rows and one of image facts."""
+
+import sys
+
+import pandas as pd
+
+from dermaflow import outputs, params, releases, sources
+from dermaflow.images import facts
+from dermaflow.releases.params import IngestParams
+
+
+def main(release: str) -> None:
+    ingest = params.load(IngestParams)
+    folder = params.root() / "data" / release
+    outputs.releases.of(release).write(releases.read(release, folder))
+    source = sources.open_source(folder, releases.image_folders(release))
+    found = facts.all_facts(source, workers=ingest.workers)
+    outputs.facts.of(release).write(pd.DataFrame(found, columns=list(outputs.facts.columns)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,28 @@
+"""Stage split: reconcile the releases, drop repeats, set the hold-out aside, then fold."""
+
+from dermaflow import outputs, params, releases, splits, tracking
+from dermaflow.taxonomy import VIEWS
+
+
+def main() -> None:
+    names = params.names("releases")
+    merged = releases.merge({name: outputs.releases.of(name).read() for name in names})
+    result = splits.split(
+        merged,
+        facts={name: outputs.facts.of(name).read() for name in names},
+        located={name: outputs.read_lines(outputs.path(outputs.located.format(name))) for name in names},
+        params=params.load(splits.SplitParams),
+        folds=len(params.names("folds")),
+        missing_images=params.value("ingest.missing_images", str),
+        view=VIEWS[params.value("labels.view", str)],
+    )
+    outputs.cases.write(result.cases)
+    outputs.holdout.write(result.holdout)
+    outputs.pairs.write(result.pairs)
+    outputs.write_json(outputs.path(outputs.ledger), result.ledger)
+    outputs.write_text(outputs.path(outputs.funnel), result.funnel.to_csv(index=False))
+    tracking.stage("split", metrics=result.ledger, artifacts={"outputs/splits": "splits"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Stage validate: hold the published tables against the Great Expectations suites."""
+
+from dermaflow import outputs, params, quality, tracking
+
+
+def main() -> None:
+    names = params.names("releases")
+    tables = {name: outputs.releases.of(name).read() for name in names}
+    facts = {name: outputs.facts.of(name).read() for name in names}
+    report = quality.validate(tables, facts)
+    quality.data_docs(outputs.reports_dir("quality"), report)
+    outputs.write_json(outputs.path(outputs.quality_report), report.to_json())
+    tracking.stage("validate", metrics=report.counts, artifacts={"reports/quality": "data_docs"})
+    quality.raise_if_critical(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The gate: each limit alone can stop a bundle."""
+
+import copy
+
+import pytest
+
+from dermaflow.bundle.gate import failures, gate
+from dermaflow.bundle.params import GateParams
+
+LIMITS = GateParams(
+    min_balanced_accuracy=0.5, min_melanoma_auc=0.8, min_macro_auc=0.8, max_calibration_error=0.1, max_flipped=0.3
+)
+GOOD = {
+    "hold_out": {
+        "balanced_accuracy": {"value": 0.6, "low": 0.5, "high": 0.7},
+        "melanoma_auc": {"value": 0.9, "low": 0.8, "high": 0.95},
+        "macro_auc": {"value": 0.9, "low": 0.8, "high": 0.95},
+        "ece": {"value": 0.05, "low": None, "high": None},
+    }
+}
+STRESS = {"perturbations": {"hair": {"decision_flipped": 0.1}, "masked_lesion": {"decision_flipped": 0.9}}}
+
+
+def test_a_good_bundle_passes():
+    assert gate(GOOD, STRESS, LIMITS)["passed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("balanced_accuracy", 0.49), ("melanoma_auc", 0.79), ("macro_auc", 0.1), ("ece", 0.2)]
+)
+def test_each_limit_alone_stops_a_bundle(name, value):
+    metrics = copy.deepcopy(GOOD)
+    metrics["hold_out"][name]["value"] = value
+    result = gate(metrics, STRESS, LIMITS)
+    assert not result["passed"]
+    assert [line.split()[0] for line in failures(result)] == [name]
+
+
+def test_a_stress_that_flips_too_many_decisions_stops_a_bundle():
+    stress = {"perturbations": {"hair": {"decision_flipped": 0.31}}}
+    assert failures(gate(GOOD, stress, LIMITS)) == ["stress.hair 0.310, at most 0.3 asked"]
+
+
+def test_a_figure_that_is_not_defined_fails():
+    metrics = copy.deepcopy(GOOD)
+    metrics["hold_out"]["melanoma_auc"]["value"] = None
+    assert failures(gate(metrics, STRESS, LIMITS)) == ["melanoma_auc not defined, at least 0.8 asked"]

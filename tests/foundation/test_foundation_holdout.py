@@ -1,0 +1,18 @@
+"""The hold-out is opened once: who may read its diagnoses."""
+
+import re
+
+from tests_paths import ROOT
+
+READERS = {"stages/split.py", "stages/evaluate.py", "stages/ensemble.py", "stages/bundle.py", "stages/stress.py"}
+COMMANDS = {"src/dermaflow/cli/models.py", "src/dermaflow/outputs.py"}
+
+
+def test_only_evaluation_and_promotion_open_the_hold_outs_diagnoses():
+    files = [*ROOT.glob("stages/*.py"), *ROOT.glob("src/**/*.py")]
+    found = {
+        file.relative_to(ROOT).as_posix()
+        for file in files
+        if re.search(r"outputs\.holdout|holdout\.parquet", file.read_text())
+    }
+    assert found <= READERS | COMMANDS

@@ -1,0 +1,64 @@
+"""Files between rooms: declared columns, whole or not at all, the same bytes for the same content."""
+
+import pandas as pd
+import pytest
+
+from dermaflow import outputs
+from dermaflow.errors import DataError
+
+
+def test_what_is_written_is_read_again(project):
+    frame = pd.DataFrame({"image_id": ["a", "b"], "diagnosis": ["MEL", "NV"]})
+    outputs.holdout.write(frame)
+    assert outputs.holdout.read().equals(outputs.holdout.check(frame))
+
+
+def test_a_column_that_is_not_declared_is_refused(project):
+    with pytest.raises(DataError, match=r"not declared: \['age'\]"):
+        outputs.holdout.write(pd.DataFrame({"image_id": ["a"], "diagnosis": ["MEL"], "age": [3]}))
+
+
+def test_an_absent_column_is_refused(project):
+    with pytest.raises(DataError, match=r"absent: \['diagnosis'\]"):
+        outputs.holdout.write(pd.DataFrame({"image_id": ["a"]}))
+
+
+def test_a_forbidden_gap_names_its_row(project):
+    with pytest.raises(DataError, match="1 rows have no diagnosis: rows 1"):
+        outputs.holdout.write(pd.DataFrame({"image_id": ["a", "b"], "diagnosis": ["MEL", None]}))
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_scratch(project):
+    target = outputs.path("x.json")
+    outputs.write_json(target, {"a": 1})
+    with pytest.raises(RuntimeError), outputs.replacing(target) as scratch:
+        scratch.write_text("half")
+        raise RuntimeError
+    assert outputs.read_json(target) == {"a": 1}
+    assert not list((project / ".tmp").iterdir())
+
+
+def test_a_folder_is_replaced_whole(project):
+    target = outputs.path("folder")
+    for name in ("old", "new"):
+        with outputs.replacing(target, folder=True) as scratch:
+            (scratch / name).write_text("")
+    assert [entry.name for entry in target.iterdir()] == ["new"]
+
+
+def test_equal_tables_give_equal_bytes(project):
+    frame = pd.DataFrame({"image_id": ["a", "b"], "diagnosis": ["MEL", "NV"]})
+    outputs.holdout.write(frame)
+    first = outputs.holdout.path.read_bytes()
+    outputs.holdout.write(frame)
+    assert outputs.holdout.path.read_bytes() == first
+
+
+def test_too_little_space_is_said_before_the_work(project):
+    with pytest.raises(DataError, match="are free"):
+        outputs.require_space(10**18, "crop_resize")
+
+
+def test_a_missing_output_names_the_command_that_makes_it(project):
+    with pytest.raises(DataError, match="dvc repro"):
+        outputs.cases.read()

@@ -1,0 +1,66 @@
+"""params.yaml: typed, frozen, and a wrong value names its key."""
+
+from typing import Annotated, ClassVar
+
+import pytest
+import yaml
+from pydantic import Field
+
+from dermaflow import params
+from dermaflow.errors import ParamsError
+
+
+class Fake(params.Params):
+    section: ClassVar[str] = "impute"
+    max_missing: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+@pytest.fixture
+def write(project):
+    def put(value):
+        (project / "params.yaml").write_text(yaml.safe_dump(value))
+
+    return put
+
+
+def test_a_section_is_read_and_frozen(write):
+    write({"impute": {"max_missing": 0.1}})
+    loaded = params.load(Fake)
+    assert loaded.max_missing == 0.1
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.max_missing = 0.2
+
+
+def test_a_share_above_one_is_explained_as_a_percentage(write):
+    write({"impute": {"max_missing": 5}})
+    with pytest.raises(ParamsError, match=r"impute\.max_missing is 5.*For 5 % write 0\.05"):
+        params.load(Fake)
+
+
+def test_an_unknown_key_is_an_error(write):
+    write({"impute": {"max_mising": 0.1}})
+    with pytest.raises(ParamsError, match=r"impute\.max_mising is no known key"):
+        params.load(Fake)
+
+
+def test_an_absent_section_names_the_key(write):
+    write({})
+    with pytest.raises(ParamsError, match="impute is missing"):
+        params.load(Fake)
+
+
+def test_an_absent_file_says_where_to_get_one(project):
+    with pytest.raises(ParamsError, match="presets"):
+        params.load(Fake)
+
+
+def test_names_must_differ(write):
+    write({"releases": ["isic2018", "isic2018"]})
+    with pytest.raises(ParamsError, match="different names"):
+        params.names("releases")
+
+
+def test_a_value_of_another_type_is_an_error(write):
+    write({"train": {"views": "four"}})
+    with pytest.raises(ParamsError, match=r"train\.views is 'four'"):
+        params.value("train.views", int)

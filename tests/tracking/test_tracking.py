@@ -1,0 +1,79 @@
+"""MLflow: one run a key, folds nested under one parent, and never a lost training."""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+
+import mlflow
+import pytest
+
+from dermaflow import tracking
+
+pytestmark = pytest.mark.slow
+
+
+def runs(project):
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    return client, client.search_runs([experiment.experiment_id])
+
+
+def _fold(fold):
+    tracking.send(tracking.Record(key=f"m:{fold}", name=f"fold-{fold}", parent="m", parent_name="lite0"))
+
+
+def test_folds_that_start_side_by_side_share_one_parent(project):
+    with ProcessPoolExecutor(3) as pool:
+        list(pool.map(_fold, range(3)))
+    found = runs(project)[1]
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    assert [run.info.run_name for run in parents] == ["lite0"]
+    assert len(children) == 3
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+
+
+def test_sending_a_record_twice_adds_no_run(project):
+    record = tracking.Record(key="a", name="ensemble", metrics={"macro_auc": 0.9}, params={"x": "1"})
+    assert tracking.send(record) == tracking.send(record)
+    assert len(runs(project)[1]) == 1
+
+
+def test_what_could_not_be_sent_is_sent_by_the_next_command(project, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/no/such/folder/mlflow.db")
+    assert tracking.send(tracking.Record(key="lost", name="lost", metrics={"macro_auc": 0.9})) is None
+    assert "work goes on" in capsys.readouterr().err
+    assert len(list((project / ".tracking/pending").glob("*.json"))) == 1
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    tracking.send(tracking.Record(key="next", name="next"))
+    assert {run.info.run_name for run in runs(project)[1]} == {"lost", "next"}
+    assert not list((project / ".tracking/pending").glob("*.json"))
+
+
+def test_epochs_files_and_data_are_in_the_folds_run(project):
+    (project / "model.txt").write_text("weights")
+    record = tracking.Record(key="m:0", name="fold-0", parent="m", artifacts={"model.txt": "model"})
+    with tracking.FoldRun(record) as run:
+        for epoch in range(2):
+            run.epoch({"epoch": epoch, "accuracy": 0.5 + epoch / 10})
+    record.metrics = {"best_epoch": 1}
+    run_id = run.finish()
+    client, _ = runs(project)
+    assert [point.value for point in client.get_metric_history(run_id, "accuracy")] == [0.5, 0.6]
+    assert client.get_run(run_id).data.metrics["best_epoch"] == 1
+    assert [item.path for item in client.list_artifacts(run_id, "model")] == ["model/model.txt"]
+
+
+def test_a_server_that_dies_in_training_costs_nothing(project, monkeypatch):
+    record = tracking.Record(key="m:0", name="fold-0")
+    with tracking.FoldRun(record) as run:
+        run.epoch({"epoch": 0, "accuracy": 0.5})
+        monkeypatch.setattr(tracking, "_log_history", _broken)
+        run.epoch({"epoch": 1, "accuracy": 0.6})
+        run.epoch({"epoch": 2, "accuracy": 0.7})
+    assert run.finish() is None
+    kept = json.loads(next((project / ".tracking/pending").glob("*.json")).read_text())
+    assert [figures["accuracy"] for figures in kept["history"]] == [0.5, 0.6, 0.7]
+
+
+def _broken(*_):
+    raise ConnectionError("gone")
