@@ -1,7 +1,7 @@
 """Stage certify: the suite of the prepared table and the proof of no leak; without it nothing trains."""
 
 from dermaflow import outputs, params, quality, splits
-from dermaflow.bundle.build import digest
+from dermaflow.files import digest
 
 
 def main() -> None:

@@ -4,11 +4,10 @@ import sys
 
 from dermaflow import outputs, params
 from dermaflow.images import store
-from dermaflow.model.params import StoredSize
 
 
 def main(model: str) -> None:
-    size = params.load(StoredSize, model).stored_px
+    size = params.value(f"models.{model}.stored_px", int)
     digests = store.shard_digests(outputs.images_dir(size), params.names("releases"))
     outputs.write_json(outputs.inputs(model), {"stored_px": size, "shards": digests})
 

@@ -34,6 +34,11 @@ def root() -> Path:
     return Path(os.environ.get("DERMAFLOW_ROOT", ".")).resolve()
 
 
+def current() -> Path:
+    """Return the params file: `DERMAFLOW_PARAMS`, else params.yaml in the root."""
+    return Path(os.environ.get("DERMAFLOW_PARAMS") or root() / FILE)
+
+
 def load(kind: type[P], key: str | None = None, *, file: Path | None = None) -> P:
     """Read one section of params.yaml.
 
@@ -45,7 +50,7 @@ def load(kind: type[P], key: str | None = None, *, file: Path | None = None) -> 
     Raises:
         ParamsError: the file or the key is absent, or a value is wrong.
     """
-    path = file or root() / FILE
+    path = file or current()
     where = kind.section if key is None else f"{kind.section}.{key}"
     node = _section(path, where)
     try:
@@ -63,7 +68,7 @@ def value(key: str, kind: type[V], *, file: Path | None = None) -> V:
     Raises:
         ParamsError: the key is absent or of another type.
     """
-    path = file or root() / FILE
+    path = file or current()
     node = _section(path, key)
     if not isinstance(node, kind):
         raise ParamsError(f"{key} is {node!r}", path.name, f"Set {key} to a value of type {kind.__name__}.")
@@ -76,7 +81,7 @@ def names(section: str, *, file: Path | None = None) -> list[str]:
     Raises:
         ParamsError: the section is absent or empty, or an entry repeats.
     """
-    path = file or root() / FILE
+    path = file or current()
     node = _section(path, section)
     found = [str(item) for item in node] if isinstance(node, list | dict) else []
     if not found or len(set(found)) != len(found):

@@ -155,9 +155,9 @@ class FoldRun:
             _tell(error)
         return self
 
-    def epoch(self, figures: Mapping[str, float]) -> None:
-        """Note one finished epoch; `figures` holds `epoch`."""
-        self.record.history.append({key: float(value) for key, value in figures.items()})
+    def epoch(self, figures: Mapping[str, Any]) -> None:
+        """Note one finished epoch; `figures` holds `epoch`; what is no number is left out."""
+        self.record.history.append(flat(figures))
         if self._client is None:
             return
         try:

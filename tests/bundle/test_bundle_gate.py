@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from dermaflow.bundle.gate import failures, gate
+from dermaflow.bundle.gate import failures, gate, joined
 from dermaflow.bundle.params import GateParams
 
 LIMITS = GateParams(
@@ -18,7 +18,7 @@ GOOD = {
         "ece": {"value": 0.05, "low": None, "high": None},
     }
 }
-STRESS = {"perturbations": {"hair": {"decision_flipped": 0.1}, "masked_lesion": {"decision_flipped": 0.9}}}
+STRESS = {"hair": 0.1, "masked_lesion": 0.9}
 
 
 def test_a_good_bundle_passes():
@@ -37,11 +37,18 @@ def test_each_limit_alone_stops_a_bundle(name, value):
 
 
 def test_a_stress_that_flips_too_many_decisions_stops_a_bundle():
-    stress = {"perturbations": {"hair": {"decision_flipped": 0.31}}}
-    assert failures(gate(GOOD, stress, LIMITS)) == ["stress.hair 0.310, at most 0.3 asked"]
+    assert failures(gate(GOOD, {"hair": 0.31}, LIMITS)) == ["stress.hair 0.310, at most 0.3 asked"]
 
 
 def test_a_figure_that_is_not_defined_fails():
     metrics = copy.deepcopy(GOOD)
     metrics["hold_out"]["melanoma_auc"]["value"] = None
     assert failures(gate(metrics, STRESS, LIMITS)) == ["melanoma_auc not defined, at least 0.8 asked"]
+
+
+def test_the_releases_flips_are_joined_by_their_images():
+    reports = [
+        {"perturbations": {"hair": {"images": 30, "decision_flipped": 0.1}}},
+        {"perturbations": {"hair": {"images": 10, "decision_flipped": 0.5}, "ink": {"images": 0}}},
+    ]
+    assert joined(reports) == {"hair": pytest.approx(0.2), "ink": None}

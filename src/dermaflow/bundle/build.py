@@ -1,6 +1,5 @@
 """Assemble a bundle from exported networks and the ensemble's files; refuse one over its serving budget."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,3 @@ def assemble(
         )
     bundle.write(folder)
     return bundle
-
-
-def digest(file: Path) -> str:
-    """Return a file's sha256, hex."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,17 +1,35 @@
 """The gate: fixed limits that a bundle must keep, each with its figure. It ranks no candidates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dermaflow.bundle.params import GateParams
 
 
-def gate(metrics: Mapping[str, Any], stress: Mapping[str, Any], params: GateParams) -> dict[str, Any]:
+def joined(reports: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Join the releases' stress reports to one share of flipped decisions a kind of stress.
+
+    Args:
+        reports: stress/{release}.json, each with `perturbations.<name>.images` and `decision_flipped`.
+
+    Returns:
+        Shares over all images; None for a kind that met no image.
+    """
+    shares: dict[str, float | None] = {}
+    for name in sorted({name for report in reports for name in report["perturbations"]}):
+        parts = [report["perturbations"][name] for report in reports if name in report["perturbations"]]
+        images = sum(part["images"] for part in parts)
+        flipped = sum(part["images"] * part["decision_flipped"] for part in parts if part["images"])
+        shares[name] = flipped / images if images else None
+    return shares
+
+
+def gate(metrics: Mapping[str, Any], stress: Mapping[str, float | None], params: GateParams) -> dict[str, Any]:
     """Hold the ensemble's figures against the limits.
 
     Args:
         metrics: ensemble/metrics.json.
-        stress: stress.json.
+        stress: what `joined` returned.
         params: the limits.
 
     Returns:
@@ -28,8 +46,7 @@ def gate(metrics: Mapping[str, Any], stress: Mapping[str, Any], params: GatePara
         name: _check(_value(hold_out.get(name)), limit, at_least=True) for name, limit in at_least.items()
     }
     checks["ece"] = _check(_value(hold_out.get("ece")), params.max_calibration_error, at_least=False)
-    for name, figures in stress["perturbations"].items():
-        flipped = figures.get("decision_flipped")
+    for name, flipped in stress.items():
         if name != "masked_lesion":  # there the decision should change
             checks[f"stress.{name}"] = _check(flipped, params.max_flipped, at_least=False)
     return {"passed": all(check["passed"] for check in checks.values()), "checks": checks}

@@ -7,9 +7,8 @@ the line of its champions. A drawn (demo) model never takes the place of a real 
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import bentoml
 import cv2
@@ -31,12 +30,16 @@ Announce = Callable[[str, Path, Mapping[str, str]], Mapping[str, str]]
 """Tells the tracking server of a new version (name, bundle folder, tags) and returns more tags."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Challenger minus champion on the same hold-out; `worse` says that it is so beyond chance."""
+class Comparison(Protocol):
+    """Challenger minus champion on the same hold-out (`evaluate.compare`)."""
 
-    figures: Mapping[str, Any]
-    worse: bool
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Each figure of both, and its difference with an interval."""
+
+    @property
+    def worse(self) -> bool:
+        """The challenger is worse beyond chance."""
 
 
 def champion_file() -> Path:

@@ -37,15 +37,15 @@ def link(folder: Folder) -> None:
 
     Checks the folder first and prints what it found. Example: dermaflow data link ~/isic
     """
-    from dermaflow.releases import RELEASES  # noqa: PLC0415
+    from dermaflow.releases import READERS, find_release  # noqa: PLC0415
     from dermaflow.releases import check as checking  # noqa: PLC0415
 
     if not folder.is_dir():
         raise DataError("no such folder", str(folder), "Name the folder that holds your ISIC releases.")
-    found = {name: place for name in RELEASES if (place := checking.find_release(folder, name))}
+    found = {name: find_release(folder, name) for name in READERS if _holds(folder, name)}
     if not found:
         raise DataError(
-            f"none of {', '.join(RELEASES)} is there",
+            f"none of {', '.join(READERS)} is there",
             str(folder),
             "Name a folder that holds isic2018/ (or 2018/) and so on; `dermaflow data download` gets one.",
         )
@@ -85,3 +85,7 @@ def download(
 
     downloading.download(year, to / f"isic{year}")
     print(f"{to}/isic{year} is complete. Next: make data ISIC={to}")
+
+
+def _holds(folder: Path, release: str) -> bool:
+    return any((folder / name).is_dir() for name in (release, release.removeprefix("isic")))

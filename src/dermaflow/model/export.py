@@ -26,8 +26,9 @@ OUTPUTS: Final = Output._fields
 def export(network: Network, input_px: int, out: Path) -> None:
     """Write the network for serving; the same weights give the same bytes.
 
-    Inputs: `image` (batch, input_px, input_px, 3) uint8 RGB, `patient` (batch, 11) float32. Outputs: `logits`,
-    `plain_logits` (batch, classes), `features` (batch, width), `cam` (batch, classes, y, x), float32.
+    Inputs: `image` (batch, input_px, input_px, 3) uint8 RGB, `patient` (batch, 11) float32. Outputs, all
+    float32: `logits`, `plain_logits` (batch, classes), `features` (batch, width), `cam` (batch, classes, y,
+    x).
 
     Args:
         network: trained; left as it is.

@@ -9,6 +9,7 @@ Five dropouts over one shared linear layer, outputs averaged (recipe, ISIC 2020'
 one linear layer over the average of five dropouts, which costs nothing; so it is written that way.
 """
 
+import difflib
 from typing import Any, Final, NamedTuple
 
 import timm
@@ -57,10 +58,9 @@ class Network(nn.Module):
         config: dict[str, Any] = getattr(backbone, "pretrained_cfg", {})
         self.backbone = backbone
         self.width = int(getattr(backbone, "num_features"))  # noqa: B009 - nn.Module's own types hide it
-        self.register_buffer("mean", 255 * torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer(
-            "deviation", 255 * torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False
-        )
+        for name, key in (("mean", "mean"), ("deviation", "std")):  # of the pretraining, as timm knows it
+            value = 255 * torch.tensor(config[key]).view(1, 3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
         self.dropout, self.dropout_draws = params.dropout, params.dropout_draws
         self.patient_drop = params.patient_drop
         self.head = nn.Linear(self.width, classes)
@@ -125,11 +125,9 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
         TrainingError: timm knows no such backbone, or its weights don't fit.
     """
     if not timm.is_model(params.backbone):
-        near = timm.list_models(f"*{params.backbone.split('.')[0][-8:]}*")[:5]
+        near = difflib.get_close_matches(params.backbone, timm.list_models(), n=3)
         hint = f"Did you mean {', '.join(near)}?" if near else "See timm.list_models()."
-        raise TrainingError(
-            f"timm has no model {params.backbone!r}", "params.yaml, models.<name>.backbone", hint
-        )
+        raise TrainingError(f"timm has no model {params.backbone!r}", "models.<name>.backbone", hint)
     published = timm.get_pretrained_cfg(params.backbone, allow_unregistered=True)
     fixed = {"img_size": params.input_px} if published.fixed_input_size else {}  # transformers: one size each
     backbone = timm.create_model(params.backbone, num_classes=0, **fixed)
@@ -142,7 +140,7 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
 
 
 def patient_branch(classes: int) -> nn.Sequential:
-    """Small perceptron (n, 11) -> (n, classes); its last layer starts at 0, so training starts at the image."""
+    """Small perceptron (n, 11) -> (n, classes); its last layer starts at 0, as if it were off."""
     last = nn.Linear(EMBEDDING, classes, bias=False)
     nn.init.zeros_(last.weight)
     return nn.Sequential(

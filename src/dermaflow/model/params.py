@@ -23,18 +23,14 @@ class ModelParams(Params):
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1  # share of a new batch in the running statistics
 
     epochs: Annotated[int, Field(ge=1)] = 8
-    drawn_images: Annotated[int, Field(ge=1)] | None = (
-        None  # an epoch, in images; null: the training set once
-    )
+    drawn_images: Annotated[int, Field(ge=1)] | None = None  # an epoch; null: as many as the training set has
     sampler_power: Share = 0.5  # 0 natural frequencies, 0.5 their square roots, 1 every class alike
     lr: Positive = 0.001  # AdamW, at the end of the warm-up
     head_lr_factor: Positive = 5.0  # times lr, for the new layers: head and patient branch
     weight_decay: Annotated[float, Field(ge=0)] = 0.02  # not on biases and normalisation layers
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of all steps; cosine to 0 after it
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    ema: Annotated[float, Field(ge=0, lt=1)] = (
-        0.99  # decay a step of the averaged weights; 0: the last weights
-    )
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99  # decay a step of the averaged weights; 0 off
     clip_grad: Positive | None = 1.0  # largest norm of the gradient; null: as it comes
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of pooled features, averaged over several draws
     dropout_draws: Annotated[int, Field(ge=1, le=32)] = 5

@@ -105,9 +105,7 @@ def place(model: nn.Module, found: Mapping[str, Tensor], backbone: str, *, order
     missing = [key for key in wanted if key not in state]
     unexpected = [key for key in state if key not in wanted]
     reshaped = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
-    remedy = (
-        "These are weights of another network: set models.<name>.weights or .backbone to a pair that fits."
-    )
+    remedy = "They are of another network: set models.<name>.weights and .backbone to a pair that fits."
     if missing or unexpected or reshaped:
         raise TrainingError(
             f"{len(missing)} tensors missing ({first_ten(missing)}), {len(unexpected)} unexpected "
@@ -157,7 +155,7 @@ def _read(file: Path) -> StateDict:
 
             return dict(load_file(file))
         state: StateDict = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format has its own family of errors
+    except Exception as error:  # noqa: BLE001 - each format has its own family of errors
         raise TrainingError(
             f"not a file of weights: {error}", str(file), "Give a .safetensors or a .pth state dict."
         ) from None
@@ -167,7 +165,7 @@ def _read(file: Path) -> StateDict:
 def _from_hub(backbone: str) -> StateDict:
     try:
         return dict(timm.create_model(backbone, pretrained=True).state_dict())
-    except Exception as error:  # whatever the hub's client or the network says
+    except Exception as error:  # noqa: BLE001 - whatever the hub's client or the network says
         raise TrainingError(
             f"timm could not get them: {error}",
             f"weights of {backbone}",

@@ -129,7 +129,7 @@ def _patients(
                 "confirm_type": published.sites(metadata, CONFIRMED, "confirm_type"),
             }
         ).set_index(metadata.cells["image_id"])
-        known |= {name: frame[name].reindex(ids).set_axis(ids.index) for name in frame}
+        known |= {str(name): frame[name].reindex(ids).set_axis(ids.index) for name in frame}
     lesions = published.read(
         folder,
         FILES["lesions"],
@@ -150,5 +150,5 @@ def _patients(
                 "confirm_type": published.sites(lesions, CONFIRMED, "confirm_type"),
             }
         ).set_index(lesions.cells["image_id"])
-        known |= {name: frame[name].reindex(ids).set_axis(ids.index) for name in frame}
+        known |= {str(name): frame[name].reindex(ids).set_axis(ids.index) for name in frame}
     return known

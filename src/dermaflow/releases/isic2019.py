@@ -109,4 +109,4 @@ def _aligned(
             "centre": prefix.where(prefix.isin(CENTRES), "unknown"),
         }
     ).set_index(metadata.cells["image_id"])
-    return {name: frame[name].reindex(ids).set_axis(ids.index) for name in frame}
+    return {str(name): frame[name].reindex(ids).set_axis(ids.index) for name in frame}

@@ -197,7 +197,7 @@ def one_hot(table: Published, classes: Sequence[str]) -> "pd.Series[str]":
         bad = pd.Series(odd.any(axis=1))
         row, column = np.argwhere(odd)[0]
         raise DataError(
-            f"{bad.sum()} rows hold something else than 0 or 1, first {values[row, column]:g} in {classes[column]}",
+            f"{bad.sum()} rows hold neither 0 nor 1, first {values[row, column]:g} in {classes[column]}",
             table.rows(bad),
             "A ground truth holds 0.0 and 1.0; a file of predictions is none.",
         )

@@ -10,7 +10,19 @@ from typing import Final
 
 import numpy as np
 
-from dermaflow.sample.integers import COSINE, FULL, ONE_SHIFT, TURN, Ints, Stream, cosine, ramp, sine, soft_noise
+from dermaflow.sample.integers import (
+    COSINE,
+    FULL,
+    ONE_SHIFT,
+    TURN,
+    Ints,
+    Stream,
+    cosine,
+    lay,
+    ramp,
+    sine,
+    soft_noise,
+)
 from dermaflow.sample.looks import Colour
 from dermaflow.sample.strokes import SUB, branch, curve, discs, polar
 
@@ -38,9 +50,7 @@ class Lesion:
 
     def blend(self, colour: Colour, opacity: Ints, strength: int = FULL) -> None:
         """Lay a colour over the canvas; opacity is (SIZE, SIZE), 0 to 256."""
-        weight = opacity * strength >> 8
-        for plane, value in zip(self.canvas, colour, strict=True):
-            plane += (value - plane) * weight >> 8
+        lay(self.canvas, colour, opacity * strength >> 8)
 
     def noise(self, cells: int, octaves: int = 3) -> Ints:
         """Return fresh soft noise over the texture."""
@@ -72,8 +82,8 @@ def _blank() -> Ints:
 def _honeycomb(lesion: Lesion, spacing: int, warp: int) -> Ints:
     """Return a warped honeycomb, -1.5 (on the lines) to 3 (in the holes), scaled by 2 ** 14."""
     place = np.arange(SIZE, dtype=np.int32) * SUB
-    x = place[None, :] + (lesion.noise(9, 2) * warp >> 5)
-    y = place[:, None] + (lesion.noise(9, 2) * warp >> 5)
+    x = place[None, :] + (lesion.noise(14, 2) * warp >> 6)
+    y = place[:, None] + (lesion.noise(14, 2) * warp >> 6)
     turn = lesion.stream.integer(0, TURN - 1)
     total = _blank()
     for third in range(3):
@@ -85,7 +95,7 @@ def _honeycomb(lesion: Lesion, spacing: int, warp: int) -> Ints:
 
 def network(lesion: Lesion, strength: int) -> None:
     """Pigment network: brown lines around paler holes; coarser where the border is ragged."""
-    spacing, warp = lesion.stream.integer(13, 20), lesion.stream.integer(8, 34)
+    spacing, warp = lesion.stream.integer(9, 15), lesion.stream.integer(16, 48)
     comb = _honeycomb(lesion, spacing, warp)
     fade = ramp(lesion.depth, -10, 60) * ramp(lesion.depth, 300, -150) >> 8
     dark, light = ramp(comb, 2000, -14000), ramp(comb, 14000, 20000)
@@ -95,7 +105,7 @@ def network(lesion: Lesion, strength: int) -> None:
 
 def fine_rim(lesion: Lesion, strength: int) -> None:
     """Delicate peripheral network (dermatofibroma)."""
-    comb = _honeycomb(lesion, lesion.stream.integer(10, 13), 8)
+    comb = _honeycomb(lesion, lesion.stream.integer(7, 10), 14)
     fade = ramp(lesion.depth, -20, 50) * ramp(lesion.depth, 150, -70) >> 8
     lesion.blend((104, 64, 44), ramp(comb, 0, -12000) * fade >> 8, strength * 3 // 4)
 
@@ -133,9 +143,11 @@ def streaks(lesion: Lesion, strength: int) -> None:
         angle = start + lesion.stream.integer(0, TURN // 2)
         edge = _border(lesion, angle)
         root_place = polar(middle, middle, angle, max(edge - 14 * SUB, SUB))
-        tip = polar(middle, middle, angle + lesion.stream.integer(-12, 12), edge + lesion.stream.integer(8, 30) * SUB)
+        tip = polar(
+            middle, middle, angle + lesion.stream.integer(-12, 12), edge + lesion.stream.integer(5, 20) * SUB
+        )
         bend = ((root_place[0] + tip[0]) // 2, (root_place[1] + tip[1]) // 2)
-        curve(cover, (root_place, bend, tip), (40, lesion.stream.integer(24, 52)))
+        curve(cover, (root_place, bend, tip), (36, lesion.stream.integer(16, 44)))
     lesion.blend((46, 32, 30), cover, strength)
 
 
@@ -185,7 +197,8 @@ def vessels(lesion: Lesion, strength: int) -> None:
         angle = lesion.stream.integer(0, TURN - 1)
         start = polar(middle, middle, angle, lesion.radius * SUB * lesion.stream.integer(60, 110) // 100)
         heading = angle + TURN // 2 + lesion.stream.integer(-110, 110)
-        branch(cover, lesion.stream, start, heading, lesion.radius * SUB * lesion.stream.integer(35, 60) // 100, 30)
+        length = lesion.radius * SUB * lesion.stream.integer(35, 60) // 100
+        branch(cover, lesion.stream, start, angle=heading, length=length, radius=30)
     lesion.blend((176, 28, 40), cover, strength)
 
 
@@ -197,7 +210,9 @@ def ulcer(lesion: Lesion, strength: int) -> None:
     discs(cover, np.array([x], np.int32), np.array([y], np.int32), reach, edge=reach // 2)
     ragged = ramp(cover + (lesion.noise(14, 2) >> 1), 90, 60)
     lesion.blend((196, 116, 52), ragged * ramp(cover, 0, 60) >> 8, strength)
-    lesion.blend((112, 22, 24), ramp(cover + (lesion.noise(18, 2) >> 1), 190, 50) * ramp(cover, 60, 60) >> 8, strength)
+    lesion.blend(
+        (112, 22, 24), ramp(cover + (lesion.noise(18, 2) >> 1), 190, 50) * ramp(cover, 60, 60) >> 8, strength
+    )
 
 
 def leaves(lesion: Lesion, strength: int) -> None:
@@ -222,7 +237,7 @@ def nests(lesion: Lesion, strength: int) -> None:
 
 def strawberry(lesion: Lesion, strength: int) -> None:
     """Strawberry pattern: a red net around pale follicles with a yellow plug."""
-    comb = _honeycomb(lesion, lesion.stream.integer(22, 30), 30)
+    comb = _honeycomb(lesion, lesion.stream.integer(16, 24), 44)
     lesion.blend((196, 66, 62), ramp(comb, 6000, -16000) * lesion.cover >> 8, strength * 3 // 4)
     lesion.blend((236, 206, 184), ramp(comb, 26000, 8000) * lesion.cover >> 8, strength)
     lesion.blend((214, 172, 96), ramp(comb, 43000, 4000) * lesion.cover >> 8, strength)
@@ -264,8 +279,8 @@ def fissures(lesion: Lesion, strength: int) -> None:
 
 def white_patch(lesion: Lesion, strength: int) -> None:
     """Central white scar-like patch."""
-    patch = ramp(lesion.depth + (lesion.noise(6, 2) >> 2), 110, 60)
-    lesion.blend((240, 222, 208), patch, strength)
+    patch = ramp(lesion.depth + (lesion.noise(6, 3) >> 2), 80, 130)
+    lesion.blend((236, 214, 200), patch, strength * 7 // 8)
 
 
 def lacunae(lesion: Lesion, strength: int) -> None:

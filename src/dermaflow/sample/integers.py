@@ -160,3 +160,9 @@ def ramp(values: Ints, start: int, width: int) -> Ints:
     """Rise from 0 at `start` to 256 at `start + width`; a negative width falls instead."""
     risen: Ints = np.clip((values - start) * FULL // width, 0, FULL)
     return risen
+
+
+def lay(planes: Ints, colour: tuple[int, int, int], cover: Ints) -> None:
+    """Lay a colour over a picture in place: planes (3, h, w), cover (h, w) from 0 to 256."""
+    for index, value in enumerate(colour):
+        planes[index] += (value - planes[index]) * cover >> 8

@@ -14,10 +14,12 @@ from dermaflow.sample.integers import FULL, Ints, Stream, ramp, root, soft_noise
 from dermaflow.sample.looks import Colour, Look, draw_look
 
 SKINS: Final[tuple[Colour, ...]] = (
-    (232, 196, 182), (226, 184, 166), (220, 176, 152), (212, 164, 140), (196, 146, 118), (168, 118, 92), (134, 92, 72),
+    (232, 196, 182), (226, 184, 166), (220, 176, 152), (212, 164, 140), (196, 146, 118),
+    (168, 118, 92), (134, 92, 72),
 )  # fmt: skip
 """Skin tones, light to dark."""
 TONES: Final = len(SKINS)
+_ROOM: Final = 108  # pixels from the middle; further out a lesion fades, so that skin is all around it
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def _depth(look: Look, stream: Stream) -> Ints:
     small = look.radius * 3 // 4
     lobe = root(((x * FULL) // small) ** 2 + ((y * FULL) // small) ** 2)
     ragged = soft_noise(stream, SIZE, 7, 3) * look.ragged >> 8
-    return (FULL - np.minimum(far, lobe) + ragged).astype(np.int32)
+    beyond = np.maximum(root(place[None, :] ** 2 + place[:, None] ** 2) - _ROOM, 0)
+    depth: Ints = (FULL - np.minimum(far, lobe) + ragged - beyond * 7).astype(np.int32)
+    return depth
 
 
 def _body(lesion: Lesion, look: Look, tone: int) -> None:

@@ -24,7 +24,6 @@ class Pattern:
         soft: width of the border, 1/256 of the radius: small is sharp.
         ragged: irregularity of the border.
         lobe: how far a second lobe stands out (asymmetry), 1/256 of the radius.
-        radius: half the size, texture pixels.
         features: dermoscopic features by name, drawn by `features.py`.
         mistaken_for: diagnoses whose features an unclear lesion borrows.
     """
@@ -34,14 +33,13 @@ class Pattern:
     soft: int
     ragged: int
     lobe: int
-    radius: tuple[int, int]
     features: dict[str, Feature]
     mistaken_for: tuple[str, ...]
 
 
 PATTERNS: Final = {
     "MEL": Pattern(
-        (66, 46, 42), (124, 82, 58), 40, 90, 110, (90, 140),
+        (66, 46, 42), (124, 82, 58), 40, 90, 110,
         {
             "network": (500, 80, 200), "blotches": (900, 120, 240), "streaks": (650, 120, 256),
             "veil": (600, 110, 230), "dots": (600, 100, 240), "white_lines": (250, 60, 160),
@@ -50,12 +48,15 @@ PATTERNS: Final = {
         ("NV", "NV", "BKL", "BCC"),
     ),
     "NV": Pattern(
-        (112, 72, 50), (158, 110, 78), 70, 22, 24, (80, 130),
-        {"network": (850, 90, 230), "globules": (450, 80, 220), "blotches": (120, 40, 120), "dots": (150, 50, 120)},
+        (112, 72, 50), (158, 110, 78), 70, 22, 24,
+        {
+            "network": (850, 90, 230), "globules": (450, 80, 220), "blotches": (120, 40, 120),
+            "dots": (150, 50, 120),
+        },
         ("MEL", "UNK", "UNK", "BKL", "DF"),
     ),
     "BCC": Pattern(
-        (212, 150, 138), (206, 142, 130), 80, 46, 60, (80, 130),
+        (212, 150, 138), (206, 142, 130), 80, 46, 60,
         {
             "vessels": (850, 130, 256), "ulcer": (450, 110, 240), "leaves": (450, 110, 230),
             "nests": (500, 110, 240), "white_lines": (300, 60, 150),
@@ -63,12 +64,12 @@ PATTERNS: Final = {
         ("SCC", "AK", "MEL", "NV"),
     ),
     "AK": Pattern(
-        (204, 122, 108), (210, 136, 120), 150, 50, 50, (95, 140),
+        (204, 122, 108), (210, 136, 120), 150, 50, 50,
         {"strawberry": (850, 110, 250), "scale": (700, 80, 220), "coils": (100, 50, 120)},
         ("SCC", "BCC", "BKL"),
     ),
     "BKL": Pattern(
-        (142, 108, 78), (130, 96, 68), 20, 44, 60, (85, 140),
+        (140, 106, 82), (126, 94, 72), 24, 44, 60,
         {
             "milia": (750, 120, 250), "comedones": (650, 120, 250), "fissures": (450, 90, 210),
             "network": (150, 40, 110), "scale": (150, 40, 110), "blotches": (150, 40, 110),
@@ -76,17 +77,17 @@ PATTERNS: Final = {
         ("MEL", "NV", "AK"),
     ),
     "DF": Pattern(
-        (182, 132, 106), (164, 114, 88), 150, 20, 20, (85, 125),
+        (182, 132, 106), (164, 114, 88), 150, 20, 20,
         {"white_patch": (900, 120, 250), "fine_rim": (850, 90, 220), "white_lines": (200, 60, 140)},
         ("NV", "UNK", "BCC"),
     ),
     "VASC": Pattern(
-        (168, 56, 66), (178, 70, 76), 34, 34, 40, (70, 125),
+        (168, 56, 66), (178, 70, 76), 34, 34, 40,
         {"lacunae": (950, 140, 256), "veil": (200, 60, 150)},
         ("MEL", "BCC", "BCC"),
     ),
     "SCC": Pattern(
-        (212, 136, 122), (206, 128, 114), 90, 60, 70, (90, 140),
+        (212, 136, 122), (206, 128, 114), 90, 60, 70,
         {
             "keratin": (850, 120, 250), "coils": (700, 110, 250), "hairpins": (500, 110, 240),
             "ulcer": (450, 110, 230), "scale": (400, 60, 180),
@@ -94,14 +95,17 @@ PATTERNS: Final = {
         ("AK", "BCC", "BKL"),
     ),
     "UNK": Pattern(
-        (182, 138, 104), (196, 156, 124), 110, 18, 20, (70, 125),
+        (182, 138, 104), (196, 156, 124), 110, 18, 20,
         {"network": (450, 30, 100), "globules": (150, 40, 90), "milia": (60, 40, 100)},
         ("NV", "NV", "BKL", "DF"),
     ),
 }  # fmt: skip
 """One pattern a diagnosis; UNK is 2020's `unknown`: benign, pale and plain."""
 
-CLARITY: Final = ((58, 0, 50), (28, 50, 110), (14, 110, 160))
+RADIUS: Final = (84, 108)
+"""Half a lesion's size in its texture, pixels; how large it looks is the photograph's affair."""
+
+CLARITY: Final = ((52, 0, 50), (29, 55, 115), (19, 110, 165))
 """Share of the lesions in 100, and how much they borrow, from and to in 256; half would be a coin toss."""
 
 
@@ -144,7 +148,7 @@ def draw_look(diagnosis: str, stream: Stream) -> Look:
         soft=max(14, mix(own.soft, other.soft) * stream.integer(70, 140) // 100),
         ragged=mix(own.ragged, other.ragged) * spread // 100,
         lobe=mix(own.lobe, other.lobe) * stream.integer(20, 150) // 100,
-        radius=stream.integer(*own.radius),
+        radius=stream.integer(*RADIUS),
         strengths=strengths,
     )
 
@@ -159,7 +163,11 @@ def _borrowed(stream: Stream) -> int:
 
 
 def _strengths(pattern: Pattern, stream: Stream) -> dict[str, int]:
-    drawn = {name: stream.integer(low, high) for name, (chance, low, high) in pattern.features.items() if stream.chance(chance)}
+    drawn = {
+        name: stream.integer(low, high)
+        for name, (chance, low, high) in pattern.features.items()
+        if stream.chance(chance)
+    }
     if not drawn:  # every lesion shows something of what it is
         name, (_, low, _) = next(iter(pattern.features.items()))
         drawn[name] = low

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermaflow.sample.features import SIZE
-from dermaflow.sample.integers import FULL, ONE_SHIFT, TURN, Ints, Stream, cosine, ramp, root, sine
+from dermaflow.sample.integers import FULL, ONE_SHIFT, TURN, Ints, Stream, cosine, lay, ramp, root, sine
 from dermaflow.sample.lesion import Texture
 from dermaflow.sample.strokes import SUB, curve, discs, polar
 
 Bytes = NDArray[np.uint8]
 
 _CHANNEL: Final = np.uint64(0xFF)
+_GREY: Final = 140  # contrast turns about it
 _MASK_FROM: Final = FULL // 2
 
 
@@ -47,7 +48,9 @@ CAMERAS: Final = {
 """Centres differ mildly, as they do in truth; no diagnosis can be read from the camera alone."""
 
 
-def photograph(texture: Texture, camera: Camera, size: tuple[int, int], stream: Stream) -> tuple[Bytes, Bytes]:
+def photograph(
+    texture: Texture, camera: Camera, size: tuple[int, int], stream: Stream
+) -> tuple[Bytes, Bytes]:
     """Take a picture.
 
     Args:
@@ -124,12 +127,19 @@ def _seen(texture: Texture, camera: Camera, size: tuple[int, int], stream: Strea
     return np.stack(channels[:3]), channels[3]
 
 
-_MARGIN: Final = 6 * SIZE
-_REFLECT: Final = np.array(
-    [min(place % (2 * SIZE), 2 * SIZE - 1 - place % (2 * SIZE)) for place in range(-_MARGIN, _MARGIN + SIZE)],
-    np.int32,
-)
-"""Beyond the texture's edge the skin goes on as its mirror image."""
+def _reflected(place: int) -> int:
+    """Keep a place inside the texture: beyond its edge the skin of its outer band goes to and fro."""
+    beyond = -1 - place if place < 0 else place - SIZE
+    if beyond < 0:
+        return place
+    fold = beyond % (2 * _BAND)
+    inward = min(fold, 2 * _BAND - 1 - fold)
+    return inward if place < 0 else SIZE - 1 - inward
+
+
+_BAND: Final = 56
+_MARGIN: Final = 3 * SIZE
+_REFLECT: Final = np.array([_reflected(place) for place in range(-_MARGIN, SIZE + _MARGIN)], np.int32)
 
 
 def _light(planes: Ints, camera: Camera, stream: Stream) -> None:
@@ -141,18 +151,12 @@ def _light(planes: Ints, camera: Camera, stream: Stream) -> None:
     slope = ((x * cosine(angle))[None, :] + (y * sine(angle))[:, None] >> ONE_SHIFT) * fall // height
     exposure, warmth = stream.integer(216, 284), stream.integer(*camera.warmth)
     contrast = stream.integer(216, 280)
-    for plane, warm in zip(planes, (warmth, 0, -warmth), strict=True):
-        plane -= 140
-        plane *= contrast
-        plane >>= 8
-        plane += 140
-        plane *= slope + (exposure + warm)
-        plane >>= 8
-
-
-def _blend(planes: Ints, colour: tuple[int, int, int], cover: Ints) -> None:
-    for plane, value in zip(planes, colour, strict=True):
-        plane += (value - plane) * cover >> 8
+    planes -= _GREY
+    planes *= contrast
+    planes >>= 8
+    planes += _GREY
+    for index, warm in enumerate((warmth, 0, -warmth)):
+        planes[index] = planes[index] * (slope + (exposure + warm)) >> 8
 
 
 def _gel(planes: Ints, stream: Stream) -> None:
@@ -167,7 +171,7 @@ def _gel(planes: Ints, stream: Stream) -> None:
     discs(rings, x, y, radius, edge=20)
     discs(holes, x, y, radius - 24, edge=20)
     discs(glints, x - radius // 3, y - radius // 3, radius // 6, edge=20)
-    _blend(planes, (226, 220, 214), np.maximum(np.maximum(rings - holes, 0) * 5 // 8, glints * 7 // 8))
+    lay(planes, (226, 220, 214), np.maximum(np.maximum(rings - holes, 0) * 5 // 8, glints * 7 // 8))
 
 
 def _hair(planes: Ints, stream: Stream) -> None:
@@ -185,7 +189,7 @@ def _hair(planes: Ints, stream: Stream) -> None:
         bend = polar(*start, heading + stream.integer(-50, 50), length // 2)
         thick = stream.integer(10, 22) * height // 400
         curve(cover, (start, bend, polar(*start, heading, length)), (thick, max(thick // 2, 6)))
-    _blend(planes, stream.choice(((34, 26, 24), (62, 44, 34), (120, 104, 92))), cover * 220 >> 8)
+    lay(planes, stream.choice(((34, 26, 24), (62, 44, 34), (120, 104, 92))), cover * 220 >> 8)
 
 
 def _ink_and_ruler(planes: Ints, camera: Camera, stream: Stream) -> None:
@@ -199,14 +203,14 @@ def _ink_and_ruler(planes: Ints, camera: Camera, stream: Stream) -> None:
         for index, x in enumerate(range(gap, width * SUB, gap)):
             length = height * (6 if index % 5 == 0 else 3) // 100 * SUB  # every fifth tick is longer
             curve(cover, ((x, base), (x, base), (x, base + inward * length)), (14, 14))
-        _blend(planes, (30, 28, 32), cover * 210 >> 8)
+        lay(planes, (30, 28, 32), cover * 210 >> 8)
     if stream.chance(30):
         cover = np.zeros((height, width), np.int32)
         for _ in range(2):
             x, y = stream.integer(0, width) * SUB, stream.choice((height // 10, height * 9 // 10)) * SUB
             end = polar(x, y, stream.integer(-80, 80), height * SUB // 3)
             curve(cover, ((x, y), polar(x, y, stream.integer(0, 100), height * SUB // 6), end), (60, 44))
-        _blend(planes, (92, 52, 140), cover * 150 >> 8)
+        lay(planes, (92, 52, 140), cover * 150 >> 8)
 
 
 def _blurred(planes: Ints) -> Ints:
@@ -220,14 +224,15 @@ def _blurred(planes: Ints) -> Ints:
 
 
 def _corners(planes: Ints, camera: Camera, stream: Stream) -> None:
-    """Darken towards the edge, and in some pictures all around a circle."""
+    """Darken towards the edge, and in some pictures all around a circle that is not quite in the middle."""
     _, height, width = planes.shape
-    x = np.arange(width, dtype=np.int32)[None, :] - width // 2
-    y = np.arange(height, dtype=np.int32)[:, None] - height // 2
+    off = height * stream.integer(-7, 7) // 100, height * stream.integer(-7, 7) // 100
+    x = np.arange(width, dtype=np.int32)[None, :] - width // 2 + off[0]
+    y = np.arange(height, dtype=np.int32)[:, None] - height // 2 + off[1]
     far = root(x * x + y * y) * FULL // height  # 128 at the upper edge
     shade = FULL - (far * far * stream.integer(0, 70) >> 16)
     if stream.chance(camera.dark_corners):
-        shade = shade * ramp(far, stream.integer(128, 156), -10) >> 8
+        shade = shade * ramp(far, stream.integer(128, 200), -stream.integer(6, 30)) >> 8
     planes *= shade
     planes >>= 8
 

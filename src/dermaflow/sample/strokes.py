@@ -40,7 +40,9 @@ def discs(cover: Ints, x: Ints, y: Ints, radius: Ints | int, *, edge: int = SUB,
     np.maximum.at(cover.reshape(-1), (rows * width + columns)[inside], value[inside])
 
 
-def curve(cover: Ints, points: tuple[tuple[int, int], ...], radius: tuple[int, int], strength: int = 256) -> None:
+def curve(
+    cover: Ints, points: tuple[tuple[int, int], ...], radius: tuple[int, int], strength: int = 256
+) -> None:
     """Draw a quadratic curve through a start, a bend and an end.
 
     Args:
@@ -65,7 +67,9 @@ def polar(x: int, y: int, angle: int, length: int) -> tuple[int, int]:
     return x + (length * cosine(angle) >> ONE_SHIFT), y + (length * sine(angle) >> ONE_SHIFT)
 
 
-def branch(cover: Ints, stream: Stream, start: tuple[int, int], angle: int, length: int, radius: int) -> None:
+def branch(
+    cover: Ints, stream: Stream, start: tuple[int, int], *, angle: int, length: int, radius: int
+) -> None:
     """Draw a vessel that tapers, bends and forks (arborising)."""
     todo = [(start, angle, length, radius, 0)]
     while todo:
@@ -76,4 +80,6 @@ def branch(cover: Ints, stream: Stream, start: tuple[int, int], angle: int, leng
         if depth < 3 and reach > 10 * SUB:  # noqa: PLR2004 - generations of branches, shortest twig
             for side in (-1, 1):
                 turn = heading + side * stream.integer(40, 150)
-                todo.append((end, turn, reach * stream.integer(45, 80) // 100, max(thick * 3 // 4, 8), depth + 1))
+                todo.append(
+                    (end, turn, reach * stream.integer(45, 80) // 100, max(thick * 3 // 4, 8), depth + 1)
+                )

@@ -5,6 +5,7 @@ is seeded by (seed, epoch, draw).
 """
 
 import os
+import random
 import warnings
 from typing import Any, Final
 
@@ -12,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaflow.train.params import AugmentParams, Augmentation
+from dermaflow.train.params import Augmentation, AugmentParams
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer one
-import albumentations as A  # noqa: E402, N812
+import albumentations as A  # noqa: N812
 
 Pixels = NDArray[np.uint8]
 
@@ -46,8 +47,10 @@ class Augment:
         Returns:
             The same shape.
         """
-        number = np.random.SeedSequence([seed, epoch, draw]).generate_state(1, np.uint64)[0]
-        self._compose.set_random_seed(int(number))
+        # One stream that all share. `set_random_seed` would give each augmentation the same numbers: then
+        # one image in six comes untouched, and weak brightness goes with small turns.
+        one, other = np.random.SeedSequence([seed, epoch, draw]).generate_state(2, np.uint64)
+        self._compose.set_random_state(np.random.default_rng(one), random.Random(int(other)))  # noqa: S311
         changed: Pixels = self._compose(image=pixels)["image"]
         return np.ascontiguousarray(changed)
 

@@ -154,7 +154,7 @@ class TrainBatches:
             )
         self.steps = drawn_images // batch
         self.seed = seed
-        self._order = _Order(rows.targets, self.steps, batch, power, seed, part)
+        self._order = _Order(rows.targets, steps=self.steps, batch=batch, power=power, seed=seed, part=part)
         dataset = _Augmented(rows, reader, augment, seed)
         self._loader = loader(dataset, self._order, workers)
 
@@ -174,7 +174,7 @@ class _Order(Sampler[list[Draw]]):
     """Says in the main process which draws make up each batch, so that workers need no state."""
 
     def __init__(
-        self, targets: Ints, steps: int, batch: int, power: float, seed: int, part: tuple[int, int]
+        self, targets: Ints, *, steps: int, batch: int, power: float, seed: int, part: tuple[int, int]
     ) -> None:
         self.targets, self.steps, self.batch, self.power, self.seed = targets, steps, batch, power, seed
         self.rank, self.processes = part
@@ -249,8 +249,9 @@ def plain_batches(rows: Rows, reader: Reader, input_px: int, batch: int, workers
     yield from batches
 
 
-def _as_is(batch: Batch) -> Batch:
-    return batch
+def _as_is(batch: Any) -> Batch:  # noqa: ANN401 - torch calls it a list
+    whole: Batch = batch
+    return whole
 
 
 def _one_thread(_worker: int) -> None:

@@ -24,8 +24,8 @@ from dermaflow.errors import TrainingError
 from dermaflow.model.network import Network
 from dermaflow.model.params import ModelParams
 from dermaflow.train import monitor, resume
-from dermaflow.train.batches import Batch, Reader, Rows, TrainBatches, drawn_prior, natural_prior
 from dermaflow.train.augment import Augment
+from dermaflow.train.batches import Batch, Reader, Rows, TrainBatches, drawn_prior, natural_prior
 from dermaflow.train.params import AugmentParams, TrainParams
 from dermaflow.train.predict import predict
 
@@ -108,7 +108,9 @@ def fit(
             began = time.perf_counter()
             loss = fitting.one_epoch(batches, model, progress=f"epoch {fitting.epoch + 1}/{model.epochs}")
             seconds = time.perf_counter() - began
-            logits = validate(fitting.average.module, validation, reader, accelerator, model, train)
+            logits = validate(
+                fitting.average.module, validation, reader, accelerator, model=model, train=train
+            )
             figures = monitor.figures(logits, validation.targets, natural, drawn, melanoma)
             fitting.finish_epoch(loss, figures, train.monitor)
             if checkpoint_dir is not None and accelerator.is_main_process:
@@ -143,7 +145,9 @@ class Fitting:
     @classmethod
     def start(cls, network: Network, accelerator: Accelerator, model: ModelParams, steps: int) -> "Fitting":
         """Bring network, averaged copy, optimiser and schedule to the device."""
-        network = network.to(accelerator.device, memory_format=torch.channels_last)
+        network = network.to(accelerator.device)
+        network.to(memory_format=torch.channels_last)
+
         average = ModelEmaV3(network, decay=model.ema, use_warmup=True, warmup_power=0.75)
         optimizer = torch.optim.AdamW(groups(network, model), lr=model.lr)
         total = steps * model.epochs
@@ -257,6 +261,7 @@ def validate(
     rows: Rows,
     reader: Reader,
     accelerator: Accelerator,
+    *,
     model: ModelParams,
     train: TrainParams,
 ) -> monitor.Floats:

@@ -117,7 +117,7 @@ def train_member(
     )
     hold_out = as_rows(cases[cases.split == "hold_out"], patients, None)
     frames = [
-        predictions(fitted.network, rows, split, reader, view, model, train)
+        predictions(fitted.network, rows, split, reader, view=view, model=model, train=train)
         for split, rows in (("out_of_fold", validation), ("hold_out", hold_out))
     ]
     return Trained(fitted, config(fitted, view, model, train, fold), pd.concat(frames, ignore_index=True))
@@ -144,15 +144,13 @@ def as_rows(cases: pd.DataFrame, patients: pd.DataFrame, view: View | None) -> R
             outputs.patients.file,
             "Run `dvc repro impute`.",
         )
+    fields = zip(filled.age_years, filled.sex, filled.site, strict=True)
+    flags = filled[["age_missing", "sex_missing", "site_missing"]].to_numpy(bool)
+    names = np.array(["age", "sex", "site"])
     vector = vectors(
         [
-            Filled(
-                float(row.age_years),
-                str(row.sex),
-                str(row.site),
-                tuple(name for name in ("age", "sex", "site") if getattr(row, f"{name}_missing")),
-            )
-            for row in filled.itertuples()
+            Filled(float(age), str(sex), str(site), tuple(names[missing]))
+            for (age, sex, site), missing in zip(fields, flags, strict=True)
         ]
     )
     targets = [-1 if view is None else view.target(code) for code in cases.diagnosis]
@@ -164,6 +162,7 @@ def predictions(
     rows: Rows,
     split: str,
     reader: Reader,
+    *,
     view: View,
     model: ModelParams,
     train: TrainParams,

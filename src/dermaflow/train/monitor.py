@@ -1,7 +1,7 @@
 """How good the network is on its validation fold, epoch by epoch. Numpy only.
 
 Figures use the house's two scores: probabilities have the sampler undone (accuracy, melanoma AUC); decision
-scores are divided by the priors (balanced accuracy). The reports' figures come from evaluate/, with intervals.
+scores are divided by the priors (balanced accuracy). Reports take theirs from evaluate/, with intervals.
 """
 
 import numpy as np

@@ -157,7 +157,5 @@ class AugmentParams(Params):
         for name, group in (("blurs and noise", self.blurs), ("distortions", self.distortions)):
             total = sum(part.p for part in group)
             if total > 1 + 1e-9:
-                raise ValueError(
-                    f"the p of {name} add up to {total:g}, must be 1 at most (one of them is drawn)"
-                )
+                raise ValueError(f"the p of {name} add up to {total:g}, must be 1 at most")
         return self

@@ -30,7 +30,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / f"{FILE}.{os.getpid()}.tmp"
     torch.save(dict(state), scratch)
-    os.replace(scratch, folder / FILE)
+    scratch.replace(folder / FILE)
 
 
 def load(folder: Path) -> dict[str, Any] | None:
@@ -44,7 +44,7 @@ def load(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what the zip, the pickle or the disk does
+    except Exception as error:  # noqa: BLE001 - torch raises what the zip, the pickle or the disk does
         raise TrainingError(
             f"damaged: {error}", str(file), "Remove it; the training then starts over."
         ) from None

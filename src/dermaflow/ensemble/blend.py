@@ -1,0 +1,97 @@
+"""The models' weights, equal or fitted, and the blended logits on out-of-fold cases.
+
+Every fold's member carries its model's weight divided by the number of folds. Fitted weights are those of
+least out-of-fold log loss (with the temperature that goes with them), never below 0.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import softmax
+
+from dermaflow.ensemble.calibrate import mean_log_loss
+from dermaflow.evaluate import members
+from dermaflow.evaluate.members import Member
+from dermaflow.evaluate.metrics import Floats, Ints
+
+
+def weigh(
+    found: Sequence[Member], how: Literal["equal", "fitted"], prior: Floats, train: pd.DataFrame
+) -> Floats:
+    """Return the weight of each member, shape (members,), sum 1.
+
+    Args:
+        found: all members.
+        how: equal, or fitted out of fold.
+        prior: natural class frequencies.
+        train: labelled training rows as outputs.cases.
+    """
+    models = list(dict.fromkeys(member.model for member in found))
+    weights = np.full(len(models), 1 / len(models))
+    if how == "fitted" and len(models) > 1:
+        target, each = per_model(found, models, prior, train)
+        weights = _fit(target, each)
+    folds = [sum(other.model == member.model for other in found) for member in found]
+    shares = [weights[models.index(member.model)] for member in found]
+    return np.asarray(np.array(shares) / np.array(folds))
+
+
+def per_model(
+    found: Sequence[Member], models: Sequence[str], prior: Floats, train: pd.DataFrame
+) -> tuple[Ints, Floats]:
+    """Shifted out-of-fold logits of each model.
+
+    Returns:
+        Targets (n,) and logits (n, models, k) of the cases that every model predicted out of fold.
+    """
+    frames = []
+    for model in models:
+        own = [member for member in found if member.model == model]
+        parts = []
+        for chosen, weights in members.by_fold(own, np.full(len(own), 1 / len(own))):
+            ids, stacked = members.logits(chosen, "out_of_fold")
+            shifts = members.calibration(chosen, weights, prior).shifts
+            parts.append(pd.DataFrame((stacked + shifts).mean(axis=1), index=pd.Index(ids)))
+        frames.append(pd.concat(parts))
+    targets = targets_of(found[0], train)
+    ids = [
+        image for image in frames[0].index if image in targets.index and all(image in f.index for f in frames)
+    ]
+    return targets.loc[ids].to_numpy(np.int64), np.stack([f.loc[ids].to_numpy() for f in frames], axis=1)
+
+
+def blended(
+    found: Sequence[Member], weights: Floats, prior: Floats, train: pd.DataFrame
+) -> tuple[Ints, Floats]:
+    """Targets (n,) and blended, shifted logits (n, k) out of fold: what the temperature is fitted on."""
+    targets = targets_of(found[0], train)
+    all_targets, all_logits = [], []
+    for chosen, part in members.by_fold(found, weights):
+        ids, stacked = members.logits(chosen, "out_of_fold")
+        shifted = stacked + members.calibration(chosen, part, prior).shifts
+        known = np.isin(np.array(ids, object), targets.index.to_numpy(object))
+        all_logits.append(np.einsum("m,nmc->nc", part, shifted)[known])
+        all_targets.append(targets.reindex(ids).to_numpy()[known])
+    return np.concatenate(all_targets).astype(np.int64), np.concatenate(all_logits)
+
+
+def targets_of(member: Member, train: pd.DataFrame) -> "pd.Series[Any]":
+    """Class index by image id, of the rows whose diagnosis is in the view."""
+    targets = [member.view.target(code) for code in train.diagnosis]
+    found = pd.Series(targets, index=train.image_id, dtype="float64")
+    return found.dropna().astype(np.int64)
+
+
+def _fit(target: Ints, each: Floats) -> Floats:
+    """Weights of least log loss; the temperature is free, so only their proportions count."""
+    count = each.shape[1]
+
+    def loss(free: Floats) -> float:
+        return mean_log_loss(target, np.exp(free[-1]) * np.einsum("m,nmc->nc", softmax(free[:-1]), each))
+
+    found = minimize(loss, np.zeros(count + 1), method="L-BFGS-B", bounds=[(-8, 8)] * count + [(-4, 4)])
+    weights = softmax(found.x[:-1])
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,203 @@
+"""All members to one answer: weights, temperature, thresholds, figures and report. Called by stage ensemble.
+
+Everything is chosen on out-of-fold predictions. There a case is answered by one member a model, on the
+hold-out and in the service by all of them, which are a little surer together than the temperature, fitted on
+fewer, supposes: the reliability on the hold-out shows what is left of that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermaflow import outputs
+from dermaflow.bundle.apply import Calibration
+from dermaflow.ensemble import blend, calibrate, conformal
+from dermaflow.ensemble.params import EnsembleParams
+from dermaflow.evaluate import evaluation, figures, members, report
+from dermaflow.evaluate.answers import Answers
+from dermaflow.evaluate.members import Member
+from dermaflow.evaluate.params import EvaluateParams
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """What is written to outputs/ensemble/.
+
+    Attributes:
+        blend: blend.json: each member's weight.
+        calibration: calibration.json: `Calibration.to_json()`, `decision` (what the bundle ships) and how
+            the rows are ordered.
+        metrics: metrics.json.
+        predictions: as outputs.ensemble_predictions, both splits.
+        report_html: report.html.
+        plots: PNG bytes by name.
+    """
+
+    blend: dict[str, Any]
+    calibration: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    report_html: str
+    plots: dict[str, bytes]
+
+    def write(self, folder: Path) -> None:
+        """Write all files into a folder (see `outputs.replacing`)."""
+        for name in ("blend", "calibration", "metrics"):
+            outputs.write_json(folder / f"{name}.json", getattr(self, name))
+        table = outputs.ensemble_predictions
+        table.check(self.predictions).to_parquet(
+            folder / Path(table.file).name, index=False, compression="zstd"
+        )
+        evaluation.write_report(folder, self.plots, self.report_html)
+
+
+def ensemble(
+    found: Sequence[Member],
+    cases: pd.DataFrame,
+    holdout: pd.DataFrame,
+    params: EnsembleParams,
+    evaluate: EvaluateParams,
+    *,
+    notice: str,
+) -> Ensemble:
+    """Blend, calibrate and measure.
+
+    Args:
+        found: all members, models in the order of params.yaml, folds within (`members.read`).
+        cases: outputs.cases.
+        holdout: outputs.holdout.
+        params: section `ensemble`.
+        evaluate: section `evaluate`.
+        notice: registry.notice.
+
+    Raises:
+        DataError: predictions and cases do not belong together.
+    """
+    view, prior = found[0].view, members.natural_prior(cases, found[0].view)
+    train = members.labelled(cases, holdout, "out_of_fold")
+    weights = blend.weigh(found, params.weights, prior, train)
+    calibration = members.calibration(found, weights, prior)  # refuses members of different views
+    beta = calibrate.fit_beta(*blend.blended(found, weights, prior, train))
+    calibration = Calibration(weights, calibration.shifts, beta, prior)
+
+    hold_out = members.predict(found, calibration, "hold_out")
+    out_of_fold = members.predict(found, calibration, "out_of_fold")
+    plain = members.predict(found, calibration, "hold_out", "plain")
+    scored = evaluation.score(
+        {"hold_out": hold_out, "out_of_fold": out_of_fold},
+        plain=plain,
+        view=view,
+        prior=prior,
+        cases=cases,
+        holdout=holdout,
+    )
+
+    decision = decide(scored.out_of_fold, params)
+    metrics = evaluation.assess(scored, cases, evaluate)
+    for name, answers in (("hold_out", scored.hold_out), ("out_of_fold", scored.out_of_fold)):
+        metrics[name]["operating_point"] = figures.operating_point(
+            answers, decision["malignant_threshold"], evaluate
+        )
+        metrics[name]["prediction_sets"] = conformal.coverage(answers, np.array(decision["set_thresholds"]))
+    plots = evaluation.draw(scored, metrics, evaluate)
+
+    rows = [
+        {"model": member.model, "fold": member.fold, "weight": float(weight)}
+        for member, weight in zip(found, weights, strict=True)
+    ]
+    order = [{"model": row["model"], "fold": row["fold"]} for row in rows]
+    models = list(dict.fromkeys(member.model for member in found))
+    lead = (
+        f"{len(found)} members of {len(models)} models ({', '.join(models)}), weights {params.weights}, "
+        f"temperature {1 / beta:.3f} fitted out of fold, {len(view.classes)} diagnoses."
+    )
+    content = report.Content(
+        title="Ensemble",
+        notice=notice,
+        lead=lead,
+        metrics=metrics,
+        plots=plots,
+        cases=cases,
+        scored=[*(f"by model {model}" for model in models), "by the ensemble"],
+        extra=[
+            ("When to refer", _operating_point(metrics, params)),
+            ("Prediction sets", _sets(metrics, decision, params)),
+            ("Members", _members(rows)),
+        ],
+    )
+    return Ensemble(
+        blend={"how": params.weights, "members": rows},
+        calibration={
+            **calibration.to_json(),
+            "classes": list(view.classes),
+            "decision": decision,
+            "members": order,
+        },
+        metrics=metrics,
+        predictions=pd.concat([out_of_fold, hold_out], ignore_index=True),
+        report_html=report.render(content),
+        plots=plots,
+    )
+
+
+def decide(out_of_fold: Answers, params: EnsembleParams) -> dict[str, Any]:
+    """Choose the thresholds out of fold.
+
+    Returns:
+        `malignant_threshold` (refer from this malignant probability up) for the wanted `sensitivity`;
+        `set_thresholds` (one a class: in the set from this probability up) for the wanted `set_coverage`.
+    """
+    threshold = conformal.refer_threshold(
+        out_of_fold.malignant, out_of_fold.malignant_probability, params.sensitivity
+    )
+    found = conformal.thresholds(out_of_fold.target, out_of_fold.probability, params.coverage)
+    return {
+        "malignant_threshold": threshold,
+        "sensitivity": params.sensitivity,
+        "set_thresholds": found.tolist(),
+        "set_coverage": params.coverage,
+    }
+
+
+def _operating_point(metrics: dict[str, Any], params: EnsembleParams) -> str:
+    point = {name: metrics[name]["operating_point"] for name in ("hold_out", "out_of_fold")}
+    names = {
+        "sensitivity": "Malignant cases referred (sensitivity)",
+        "specificity": "Benign cases not referred (specificity)",
+        "referred": "All cases referred",
+    }
+    rows = [(text, *(report.interval(point[split][key]) for split in point)) for key, text in names.items()]
+    threshold = point["hold_out"]["malignant_threshold"]
+    text = (
+        f"A case is referred from a malignant probability of {threshold:.4f} up "
+        f"({' + '.join(point['hold_out']['malignant_classes'])}). The threshold was chosen out of fold for a "
+        f"sensitivity of {params.sensitivity:.0%}; the hold-out shows what it gives on new cases."
+    )
+    return report.table(("", "hold-out", "out of fold"), rows) + report.paragraph(text)
+
+
+def _sets(metrics: dict[str, Any], decision: dict[str, Any], params: EnsembleParams) -> str:
+    found = metrics["hold_out"]["prediction_sets"]
+    rows = [
+        (code, row["cases"], report.number(row["covered"]), f"{threshold:.4f}")
+        for (code, row), threshold in zip(found["per_class"].items(), decision["set_thresholds"], strict=True)
+    ]
+    size = "not defined" if found["mean_size"] is None else f"{found['mean_size']:.2f}"
+    text = (
+        f"Sets that should hold the diagnosis of {params.coverage:.0%} of each class' cases. On the hold-out "
+        f"they hold it in {report.number(found['covered'])} of all cases, with {size} diagnoses on average; "
+        f"{report.number(found['single'])} of the sets name one diagnosis, {report.number(found['empty'])} "
+        "none. A threshold of 0 means too few out-of-fold cases: the class is in every set."
+    )
+    heads = ("diagnosis", "hold-out cases", "covered", "in the set from probability")
+    return report.table(heads, rows) + report.paragraph(text)
+
+
+def _members(rows: Sequence[dict[str, Any]]) -> str:
+    return report.table(
+        ("model", "fold", "weight"), [(row["model"], row["fold"], f"{row['weight']:.4f}") for row in rows]
+    )

@@ -1,0 +1,1 @@
+"""Predictions in, figures out: metrics, intervals, subgroups, shortcuts, stress, reports. No torch."""

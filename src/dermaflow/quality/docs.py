@@ -1,0 +1,86 @@
+"""Data Docs: Great Expectations' own pages of the results, rewritten so that they open without the net.
+
+As made, each page loads bootstrap, jQuery, vega and a logo from six hosts: unstyled without the net, and it
+tells those hosts that someone looks. The tags are removed, a small style sheet is put in, and the index,
+which is drawn by those scripts, is our own. Not byte-stable
+(file names hold the time of the run), so never a DVC output.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from dermaflow import outputs
+from dermaflow.quality import page
+from dermaflow.quality.report import Report
+from dermaflow.quality.running import library, new_context, result_format, suite
+
+_REMOTE: Final = re.compile(
+    r"<script\b[^>]*>.*?</script\s*>|<link\b[^>]*>|<img\b[^>]*\bsrc=[\"'](?:https?:)?//[^>]*>"
+    r"|<(?:iframe|object|embed)\b[^>]*>(?:.*?</(?:iframe|object|embed)\s*>)?",
+    re.DOTALL | re.IGNORECASE,
+)
+"""All scripts (those inline miss jQuery then) and links, and pictures from elsewhere."""
+
+_IMPORTS: Final = re.compile(r"@import[^;]*;|url\([\"']?(?:https?:)?//[^)]*\)", re.IGNORECASE)
+_ELSEWHERE: Final = re.compile(r"""href=(["'])(?:https?:)?//.*?\1""", re.IGNORECASE | re.DOTALL)
+"""Links to newsletters and manuals."""
+
+
+def data_docs(folder: Path, report: Report) -> None:
+    """Write the pages of a report's checks.
+
+    Args:
+        folder: replaced whole; `index.html` is the door.
+        report: of a run in this process (it holds the tables that were checked).
+    """
+    with outputs.replacing(folder, folder=True) as scratch:
+        _build(scratch, report)
+        shutil.rmtree(scratch / "static", ignore_errors=True)
+        pages = {}
+        for file in sorted(scratch.rglob("*.html")):
+            file.write_text(offline(file.read_text(encoding="utf-8")), encoding="utf-8")
+            relative = file.relative_to(scratch)
+            if relative.parts[0] == "validations":
+                pages[relative.parts[1]] = relative.as_posix()
+        (scratch / "index.html").write_text(page.index(report, pages), encoding="utf-8")
+
+
+def offline(html: str) -> str:
+    """Remove what loads from the net and what needs it; put our own style in."""
+    bare = _ELSEWHERE.sub("", _IMPORTS.sub("", _REMOTE.sub("", html)))
+    return bare.replace("</head>", page.STYLE + "</head>", 1) if "</head>" in bare else page.STYLE + bare
+
+
+def _build(folder: Path, report: Report) -> None:
+    gx = library()
+    context = new_context()
+    for site in list(context.get_site_names()):
+        context.delete_data_docs_site(site)
+    context.add_data_docs_site(site_name="local", site_config=_site(folder))
+    source = context.data_sources.add_pandas("tables")
+    for check in report.checks:
+        asset = source.add_dataframe_asset(check.suite).add_batch_definition_whole_dataframe("all")
+        definition = gx.ValidationDefinition(
+            name=check.suite, data=asset, suite=context.suites.add(suite(check))
+        )
+        checkpoint = gx.Checkpoint(
+            name=check.suite,
+            validation_definitions=[context.validation_definitions.add(definition)],
+            actions=[],
+            result_format=result_format(check),
+        )
+        context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": check.frame})
+    context.build_data_docs(site_names=["local"])
+
+
+def _site(folder: Path) -> dict[str, Any]:
+    return {
+        "class_name": "SiteBuilder",
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "store_backend": {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": str(folder.resolve()),
+        },
+    }

@@ -1,0 +1,209 @@
+"""Say what a folder holds of each release, before anything is made of it (`dermaflow data check`)."""
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from dermaflow.errors import DermaflowError
+from dermaflow.releases import published
+from dermaflow.releases.dispatch import find_release, read, reader
+from dermaflow.releases.reconcile import merge
+
+IMAGES: Final = frozenset({".jpg", ".jpeg", ".png"})
+SITE: Final = "challenge.isic-archive.com/data"
+_FIELDS: Final = ("age_years", "sex", "site", "patient_id", "lesion_id")
+
+
+@dataclass(frozen=True)
+class ReleaseCheck:
+    """What was found of one release.
+
+    Attributes:
+        release: its name in params.yaml.
+        folder: where it lies, as found; None if nowhere.
+        files: each table's file name, or None if it is missing.
+        problem: why the tables can't be used; None if they can.
+        rows: number of rows in each part.
+        images: image files of listed ids in each part.
+        unlisted: image files that no table lists.
+        classes: diagnoses of the training rows.
+        missing: share of training rows without a value, by column.
+        duplicates: training images that the official list of duplicates drops.
+    """
+
+    release: str
+    folder: str | None
+    files: dict[str, str | None] = field(default_factory=dict)
+    problem: str | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
+    unlisted: int = 0
+    classes: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, float] = field(default_factory=dict)
+    duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What was found of all releases, and what they give when merged."""
+
+    releases: tuple[ReleaseCheck, ...]
+    merged: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every release asked for can be read."""
+        return all(item.problem is None for item in self.releases)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dictionary."""
+        return {
+            "complete": self.complete,
+            "merged": self.merged,
+            "releases": {item.release: dict(vars(item)) for item in self.releases},
+        }
+
+    def to_text(self) -> str:
+        """Return the same in words."""
+        lines = [line for item in self.releases for line in _lines(item)]
+        if self.merged:
+            rows, kept, there = (self.merged[key] for key in ("rows", "after_duplicates", "with_image"))
+            lines += [
+                f"merged: {rows:,} images, {kept:,} without official duplicates, {there:,} with a file",
+                f"  classes   {_counts(self.merged['classes'])}",
+            ]
+        return "\n".join(lines)
+
+
+def check(data: Path, releases: Iterable[str]) -> DataCheck:
+    """Look at each release below a folder.
+
+    Args:
+        data: holds a folder a release, named by release (isic2018) or by year (2018).
+        releases: names as in params.yaml; known or not.
+
+    Returns:
+        The findings; a release that can't be read has its problem, and is left out of the merge.
+    """
+    found: list[ReleaseCheck] = []
+    tables: dict[str, pd.DataFrame] = {}
+    present: set[str] = set()
+    for release in releases:
+        try:
+            folder = find_release(data, release)
+        except DermaflowError as error:
+            found.append(ReleaseCheck(release, None, problem=str(error)))
+            continue
+        module = reader(release)
+        files = {name: _file(folder, names) for name, names in module.FILES.items()}
+        images = _images(folder, module.FOLDERS)
+        try:
+            table = read(release, folder)
+        except DermaflowError as error:
+            counts = {part: len(ids) for part, ids in images.items()}
+            found.append(ReleaseCheck(release, folder.name, files, str(error), images=counts))
+            continue
+        tables[release] = table
+        present |= set().union(*images.values())
+        found.append(_describe(release, folder, files, table, images))
+    return DataCheck(tuple(found), _merged(tables, present) if tables else {})
+
+
+def _file(folder: Path, names: list[str]) -> str | None:
+    path = published.find(folder, names)
+    return None if path is None else path.relative_to(folder).as_posix()
+
+
+def _images(folder: Path, folders: dict[str, list[str]]) -> dict[str, set[str]]:
+    """Return the ids of the image files of each part, by name alone (nothing is opened but zip lists)."""
+    found: dict[str, set[str]] = {}
+    for part, names in folders.items():
+        found[part] = set()
+        for name in names:
+            for path in (folder / name, folder / f"{name}.zip"):
+                if path.is_dir():
+                    found[part] |= {file.stem for file in path.iterdir() if file.suffix.lower() in IMAGES}
+                elif path.is_file() and zipfile.is_zipfile(path):
+                    with zipfile.ZipFile(path) as box:
+                        files = [Path(item) for item in box.namelist() if "__MACOSX" not in item]
+                    found[part] |= {file.stem for file in files if file.suffix.lower() in IMAGES}
+    return found
+
+
+def _describe(
+    release: str,
+    folder: Path,
+    files: dict[str, str | None],
+    table: pd.DataFrame,
+    images: dict[str, set[str]],
+) -> ReleaseCheck:
+    everything: set[str] = set().union(*images.values())
+    listed = {str(part): set(rows["image_id"]) for part, rows in table.groupby("part", sort=False)}
+    train = table[table["part"] == "train"]
+    counts = {part: len(ids & everything) for part, ids in listed.items()}
+    counts |= {part: len(ids) for part, ids in images.items() if ids and part not in listed}
+    without_table = set().union(*(ids for part, ids in images.items() if part not in listed))
+    return ReleaseCheck(
+        release=release,
+        folder=folder.name,
+        files=files,
+        rows={part: len(ids) for part, ids in listed.items()},
+        images=counts,
+        unlisted=len(everything - set(table["image_id"]) - without_table),
+        classes={str(name): int(count) for name, count in train["diagnosis"].value_counts().items()},
+        missing={name: round(float(train[name].isna().mean()), 4) for name in _FIELDS},
+        duplicates=int(train["duplicate_of"].notna().sum()),
+    )
+
+
+def _merged(tables: dict[str, pd.DataFrame], present: set[str]) -> dict[str, Any]:
+    rows = merge(tables)
+    kept = rows[~rows["duplicate_of"].isin(set(rows["image_id"]))]
+    return {
+        "rows": len(rows),
+        "after_duplicates": len(kept),
+        "with_image": int(kept["image_id"].isin(present).sum()),
+        "classes": {str(name): int(count) for name, count in kept["diagnosis"].value_counts().items()},
+        "missing": {name: round(float(rows[name].isna().mean()), 4) for name in _FIELDS},
+    }
+
+
+def _lines(item: ReleaseCheck) -> list[str]:
+    if item.folder is None:
+        return [f"{item.release}: absent ({item.problem})"]
+    module = reader(item.release)
+    lines = [f"{item.release} in {item.folder}/" + (f": {item.problem}" if item.problem else "")]
+    for name, file in item.files.items():
+        if file is None:
+            need = "optional" if name in module.OPTIONAL else "needed"
+            lines.append(f"  missing   {module.FILES[name][0]} ({need}; from {SITE})")
+    for part, number in item.rows.items():
+        there = item.images.get(part, 0)
+        lines.append(f"  {part:<10}{number:>7,} rows, {there:>7,} images" + _absent(number - there))
+    lines += [
+        f"  {part:<10}{item.images[part]:>7,} images, no table"
+        for part in sorted(set(item.images) - set(item.rows))
+    ]
+    if item.classes:
+        lines.append(f"  classes   {_counts(item.classes)}")
+        lines.append(
+            "  missing %  "
+            + ", ".join(f"{name} {share:.2%}" for name, share in item.missing.items() if share)
+        )
+    if item.duplicates:
+        lines.append(f"  official duplicates among the training rows: {item.duplicates}")
+    if item.unlisted:
+        lines.append(f"  {item.unlisted:,} image files are in no table")
+    return lines
+
+
+def _absent(number: int) -> str:
+    return f" ({number:,} absent)" if number else ""
+
+
+def _counts(classes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in classes.items())

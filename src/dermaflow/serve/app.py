@@ -1,0 +1,131 @@
+"""The web app: page, `/predict`, `/model` and their documentation, on Starlette; BentoML mounts it at /.
+
+Images and patient data live in memory for the time of one request; nothing of them is logged.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from prometheus_client import Counter, Histogram
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from dermaflow.bundle.run import Runner
+from dermaflow.errors import DataError
+from dermaflow.impute.apply import Patient
+from dermaflow.serve import form, inference, pages
+from dermaflow.serve.champion import Loaded
+from dermaflow.serve.guard import SecurityHeaders, Turnstile
+from dermaflow.serve.openapi import openapi
+from dermaflow.taxonomy import MALIGNANT, NAMES, SEXES, SITES
+
+RUNNING = 2
+"""Answers computed at the same time; ONNX Runtime spreads each over the cores."""
+WAITING = 32
+"""Requests that may wait for their turn; more get a 503."""
+
+ANSWERS = Counter("dermaflow_answers", "Answers given, by most probable diagnosis.", ["diagnosis"])
+REFUSALS = Counter("dermaflow_refusals", "Requests to /predict refused, by status.", ["status"])
+SECONDS = Histogram(
+    "dermaflow_predict_seconds",
+    "From the request to the answer, the wait for a turn included.",
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+
+
+def application(
+    loaded: Loaded, runner: Runner | None = None, *, turnstile: Turnstile | None = None
+) -> Starlette:
+    """Build the app of one bundle.
+
+    Args:
+        loaded: the bundle that answers.
+        runner: its open networks; they may be set later as `app.state.runner`.
+        turnstile: how many may work and wait.
+    """
+    app = Starlette(
+        routes=[
+            Route("/predict", _predict, methods=["POST"]),
+            Route("/model", _json(describe(loaded))),
+            Route("/openapi.json", _json(openapi(loaded))),
+            *pages.routes(loaded),
+        ],
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={HTTPException: _refused, 500: _failed},
+    )
+    app.state.loaded = loaded
+    app.state.runner = runner
+    app.state.turnstile = turnstile or Turnstile(RUNNING, WAITING)
+    return app
+
+
+def warm_up(runner: Runner) -> None:
+    """Answer once for a blank image, so that the first client does not wait for it."""
+    inference.answer(pages.blank_png(), Patient(), runner)
+
+
+def describe(loaded: Loaded) -> dict[str, Any]:
+    """Return what `GET /model` says: the bundle's figures and provenance, and what a client may send."""
+    bundle = loaded.bundle
+    return {
+        "name": bundle.name,
+        "digest": bundle.digest,
+        "model": dict(loaded.model),
+        "notice": bundle.notice,
+        "view": bundle.view.name,
+        "classes": [
+            {"diagnosis": code, "name": NAMES[code], "malignant": code in MALIGNANT}
+            for code in bundle.view.classes
+        ],
+        "sexes": list(SEXES),
+        "sites": list(SITES),
+        "members": [member.to_json() for member in bundle.members],
+        "views": bundle.views,
+        "multiply_adds": bundle.multiply_adds,
+        "decision": bundle.decision,
+        "metrics": bundle.metrics,
+        "inputs": bundle.inputs,
+    }
+
+
+async def _predict(request: Request) -> Response:
+    start = time.perf_counter()
+    state = request.app.state
+    try:
+        async with state.turnstile.place() as turn:
+            submission = await form.read(request)
+            async with turn:
+                answer = await asyncio.to_thread(
+                    inference.answer, submission.file, submission.patient, state.runner, state.loaded.model
+                )
+    except DataError as error:
+        REFUSALS.labels(400).inc()
+        raise HTTPException(400, f"{error.where}: {error.what}") from None
+    except HTTPException as error:
+        REFUSALS.labels(error.status_code).inc()
+        raise
+    ANSWERS.labels(answer.top3[0][0]).inc()
+    SECONDS.observe(time.perf_counter() - start)
+    return JSONResponse(answer.to_json())
+
+
+def _json(value: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(_: Request) -> Response:
+        return JSONResponse(value)
+
+    return endpoint
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": "internal error; the log says where"}, 500)

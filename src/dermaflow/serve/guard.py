@@ -1,0 +1,71 @@
+"""What stands between the network and the app: a bounded queue, and headers that allow nothing foreign."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "geolocation=(), microphone=(), payment=(), usb=()",
+    "Cache-Control": "no-store",
+}
+
+
+class SecurityHeaders:
+    """ASGI middleware: each response carries HEADERS. No CORS header is ever set."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an app."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and add the headers to what comes back."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class Turnstile:
+    """Let `running` requests work and `waiting` more wait; all others get a 503 at once.
+
+    A place is taken before the body is read, so that memory is bounded too.
+    """
+
+    def __init__(self, running: int, waiting: int) -> None:
+        """Set the number of places."""
+        self._places = running + waiting
+        self._inside = 0
+        self._running = asyncio.Semaphore(running)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[asyncio.Semaphore]:
+        """Take a place; the semaphore that comes with it is entered to work.
+
+        Raises:
+            HTTPException: 503 with Retry-After, no place is left.
+        """
+        if self._inside >= self._places:
+            raise HTTPException(503, "too many requests at once, try again", {"Retry-After": "1"})
+        self._inside += 1
+        try:
+            yield self._running
+        finally:
+            self._inside -= 1

@@ -1,0 +1,84 @@
+"""A table of patients from a CSV: image, age (years), sex, site; an empty cell is a missing value."""
+
+import csv
+from pathlib import Path
+from typing import Final
+
+from dermaflow.errors import DataError, first_ten
+from dermaflow.impute.apply import Patient
+from dermaflow.serve.form import MAX_AGE_YEARS
+from dermaflow.taxonomy import SEXES, SITES
+
+COLUMNS: Final = ("image", "age", "sex", "site")
+IMAGE_TYPES: Final = (".jpg", ".jpeg", ".png")
+
+
+def read_metadata(source: Path) -> dict[str, Patient]:
+    """Read a patient an image.
+
+    Args:
+        source: a CSV with the column image (an id or a file name) and any of age, sex, site.
+
+    Raises:
+        DataError: no such file, an unknown column or word, an age out of range, an image listed twice;
+            the message names the row.
+    """
+    if not source.is_file():
+        raise DataError("no such file", str(source), "Give the path of a CSV file.")
+    with source.open(encoding="utf-8-sig", newline="") as opened:
+        reader = csv.DictReader(opened)
+        _check_columns(list(reader.fieldnames or []), source)
+        patients: dict[str, Patient] = {}
+        for row in reader:
+            where = f"{source.name}, line {reader.line_num}"
+            cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
+            image = image_id(cells["image"])
+            if not image or image in patients:
+                problem = f"{image} is listed twice" if image else "no image is named"
+                raise DataError(problem, where, "Give each image one line.")
+            patients[image] = Patient(
+                _age(cells["age"], where),
+                _word("sex", cells["sex"], SEXES, where),
+                _word("site", cells["site"], SITES, where),
+            )
+    return patients
+
+
+def image_id(name: str) -> str:
+    """Return a file name without its image extension: a.JPG and a are the same image."""
+    stem, dot, extension = name.rpartition(".")
+    return stem if f"{dot}{extension}".lower() in IMAGE_TYPES else name
+
+
+def _check_columns(found: list[str], source: Path) -> None:
+    unknown = [name for name in found if name not in COLUMNS]
+    if unknown or "image" not in found or len(set(found)) != len(found):
+        raise DataError(
+            f"the columns are {first_ten(found)}",
+            f"{source.name}, line 1",
+            f"Name them {', '.join(COLUMNS)}; only image is required.",
+        )
+
+
+def _age(text: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        age = float(text)
+    except ValueError:
+        age = -1.0
+    if not 0 <= age <= MAX_AGE_YEARS:
+        raise DataError(
+            f"age is {text!r}", f"{where}, column age", f"Write years from 0 to {MAX_AGE_YEARS}, or nothing."
+        )
+    return age
+
+
+def _word(name: str, text: str, allowed: tuple[str, ...], where: str) -> str | None:
+    if text and text not in allowed:
+        raise DataError(
+            f"{name} is {text!r}",
+            f"{where}, column {name}",
+            f"Write one of: {', '.join(allowed)}; or nothing for a missing value.",
+        )
+    return text or None

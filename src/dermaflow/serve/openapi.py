@@ -1,0 +1,127 @@
+"""Our own OpenAPI text of the service, made from taxonomy, limits and the bundle's view."""
+
+from typing import Any, Final
+
+from dermaflow.serve.champion import PROVENANCE, Loaded
+from dermaflow.serve.form import BODY_SECONDS, FORCE, MAX_AGE_YEARS, MAX_BODY_BYTES
+from dermaflow.taxonomy import SEXES, SITES
+
+PROBABILITY: Final = {"type": "number", "minimum": 0, "maximum": 1}
+REFUSALS: Final = {
+    "400": "A field is wrong, or the file is no JPEG or PNG image; the error names it.",
+    "408": f"The body did not arrive within {BODY_SECONDS:g} s.",
+    "413": f"The request is larger than {MAX_BODY_BYTES // 2**20} MB.",
+    "415": "Not multipart/form-data.",
+    "503": "Too many requests at once; see Retry-After.",
+}
+
+
+def openapi(loaded: Loaded) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dermaflow",
+            "version": loaded.model["version"],
+            "description": f"{loaded.bundle.notice} Not a medical device.",
+        },
+        "paths": {
+            "/predict": {"post": _predict()},
+            "/model": {"get": _get("The bundle's figures and provenance.")},
+            "/openapi.json": {"get": _get("This document.")},
+        },
+        "components": {
+            "schemas": {
+                "Request": _request(),
+                "Answer": _answer(loaded.bundle.view.classes),
+                "Error": _object({"error": {"type": "string"}}),
+            }
+        },
+    }
+
+
+def _predict() -> dict[str, Any]:
+    refusals = {status: {"description": text, "content": _json("Error")} for status, text in REFUSALS.items()}
+    return {
+        "operationId": "predict",
+        "summary": "Three most probable diagnoses of a dermoscopic image.",
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/Request"}}},
+        },
+        "responses": {"200": {"description": "The answer.", "content": _json("Answer")}, **refusals},
+    }
+
+
+def _request() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["image"],
+        "additionalProperties": False,
+        "properties": {
+            "image": {
+                "type": "string",
+                "contentMediaType": "application/octet-stream",
+                "description": "A JPEG or PNG file.",
+            },
+            "age": {
+                "anyOf": [{"type": "number", "minimum": 0, "maximum": MAX_AGE_YEARS}, {"const": ""}],
+                "description": "Years; empty or left out is missing.",
+            },
+            "sex": {"enum": ["", *SEXES], "description": "Empty or left out is missing."},
+            "site": {"enum": ["", *SITES], "description": "Body site; empty or left out is missing."},
+            "force": {
+                "enum": ["", *FORCE],
+                "description": "Show probabilities even if the model abstains; this version never abstains.",
+            },
+        },
+    }
+
+
+def _answer(classes: tuple[str, ...]) -> dict[str, Any]:
+    ranked = _object(
+        {"diagnosis": {"enum": list(classes)}, "name": {"type": "string"}, "probability": PROBABILITY}
+    )
+    number_or_null = {"type": ["number", "null"]}
+    return _object(
+        {
+            "top3": {"type": "array", "minItems": 3, "maxItems": 3, "items": ranked},
+            "probabilities": _object(dict.fromkeys(classes, PROBABILITY)),
+            "melanoma_probability": PROBABILITY,
+            "malignant_probability": PROBABILITY,
+            "decision": _object(
+                {
+                    "refer": {"type": ["boolean", "null"]},
+                    "malignant_threshold": number_or_null,
+                    "sensitivity": number_or_null,
+                }
+            ),
+            "abstained": {"type": ["string", "null"]},
+            "imputed": {"type": "array", "items": {"enum": ["age", "sex", "site"]}},
+            "model": _object({key: {"type": "string"} for key in PROVENANCE}),
+            "notice": {"type": "string"},
+            "elapsed_ms": {"type": "number", "minimum": 0},
+        }
+    )
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(properties),
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _get(summary: str) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
+    }

@@ -1,0 +1,237 @@
+// The page's behaviour: choose an image, ask POST /predict, show the answer. Nothing is kept or sent elsewhere.
+"use strict";
+
+const element = (id) => document.getElementById(id);
+const form = element("form");
+const input = element("image");
+const drop = element("drop");
+let address = null; // of the preview, a blob in this browser's memory
+let asked = 0; // an answer to an older question is not shown
+
+const FIELD_NAMES = { age: "age", sex: "sex", site: "body site" };
+
+function percent(probability) {
+  if (probability > 0.9995) return "> 99.9\u00a0%";
+  if (probability < 0.0005) return "< 0.1\u00a0%";
+  return `${(100 * probability).toFixed(1)}\u00a0%`;
+}
+
+const setting = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`; // a chosen figure: 95 %, not 95.0 %
+
+function showError(message) {
+  element("error").textContent = message;
+  element("error").hidden = !message;
+}
+
+function showStatus(message, state = "") {
+  const status = element("status");
+  status.textContent = message;
+  status.className = `status ${state}`;
+}
+
+// Whatever is shown belongs to the image and fields that stand in the form; a change takes it away.
+function forgetAnswer(message = "No image has been assessed yet.") {
+  asked += 1;
+  setBusy(false);
+  element("answer").hidden = true;
+  element("promise").hidden = false;
+  showStatus(message);
+}
+
+function setBusy(busy) {
+  element("assess").disabled = busy;
+  element("result").setAttribute("aria-busy", String(busy));
+}
+
+function showPreview() {
+  if (address) URL.revokeObjectURL(address);
+  const file = input.files[0];
+  const preview = element("preview");
+  address = file ? URL.createObjectURL(file) : null;
+  preview.hidden = !file;
+  if (file) preview.src = address;
+  else preview.removeAttribute("src");
+  preview.alt = file ? "The chosen image" : "";
+  drop.classList.toggle("filled", Boolean(file));
+  element("drop-verb").textContent = file ? "or drop or paste another" : "or drop or paste one";
+  element("drop-title").textContent = file ? file.name : "Choose an image";
+}
+
+function take(files) {
+  const first = [...files].find((file) => file.size >= 0);
+  if (!first) return;
+  const transfer = new DataTransfer();
+  transfer.items.add(first);
+  input.files = transfer.files;
+  chosen();
+}
+
+function chosen() {
+  showError("");
+  showPreview();
+  forgetAnswer(input.files[0] ? "Ready to assess." : undefined);
+}
+
+function describe(list, entries) {
+  list.replaceChildren();
+  for (const [name, value] of entries) {
+    const term = document.createElement("dt");
+    const text = document.createElement("dd");
+    term.textContent = name;
+    text.textContent = value;
+    list.append(term, text);
+  }
+}
+
+function chosenWords(id) {
+  const field = element(id);
+  if (!field.value) return "not known";
+  return field.tagName === "SELECT" ? field.selectedOptions[0].text : `${field.value} years`;
+}
+
+function showBars(top3) {
+  element("top3").replaceChildren();
+  for (const { diagnosis, name, probability } of top3) {
+    const item = element("bar").content.cloneNode(true);
+    item.querySelector(".bar-name").textContent = name;
+    item.querySelector(".bar-code").textContent = diagnosis;
+    item.querySelector(".bar-value").textContent = percent(probability);
+    item.querySelector(".bar-fill").style.width = `${100 * probability}%`;
+    element("top3").append(item);
+  }
+}
+
+function showRisk(answer) {
+  const { refer, malignant_threshold: threshold, sensitivity } = answer.decision;
+  element("melanoma").textContent = percent(answer.melanoma_probability);
+  element("malignant").textContent = percent(answer.malignant_probability);
+  element("melanoma-fill").style.width = `${100 * answer.melanoma_probability}%`;
+  element("malignant-fill").style.width = `${100 * answer.malignant_probability}%`;
+  element("gauge").classList.toggle("above", refer === true);
+  element("gauge-mark").hidden = threshold === null;
+  element("gauge-mark").style.left = `${100 * (threshold ?? 0)}%`;
+  element("refer").hidden = refer === null;
+  const words = document.createElement("strong");
+  words.textContent = refer ? "At or above the threshold: refer." : "Below the threshold.";
+  const chosen = sensitivity === null ? "" : `, set for a sensitivity of ${setting(sensitivity)}`;
+  element("refer").replaceChildren(
+    words,
+    ` The mark stands at a malignant risk of ${setting(threshold ?? 0)}${chosen} on training cases that the networks had not seen.`,
+  );
+}
+
+function showTable(probabilities, names) {
+  const rows = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
+  element("all").replaceChildren();
+  for (const [code, probability] of rows) {
+    const row = element("all").insertRow();
+    row.insertCell().textContent = code;
+    row.insertCell().textContent = names[code] ?? code;
+    const cell = row.insertCell();
+    cell.textContent = percent(probability);
+    cell.className = "number";
+  }
+}
+
+function showAnswer(answer, names) {
+  element("subject-image").src = address;
+  describe(element("subject"), [
+    ["Age", chosenWords("age")],
+    ["Sex", chosenWords("sex")],
+    ["Body site", chosenWords("site")],
+  ]);
+  showBars(answer.top3);
+  showRisk(answer);
+  const missing = answer.imputed.map((field) => FIELD_NAMES[field]);
+  element("imputed").textContent = missing.length
+    ? `Not given and filled in from the training data: ${missing.join(", ")}.`
+    : "All patient fields were given; nothing was filled in.";
+  element("answer-notice").textContent = answer.notice.replace("Not a medical device.", "").trim();
+  showTable(answer.probabilities, names);
+  describe(element("provenance"), [
+    ["Model version", answer.model.version],
+    ["Code (git)", answer.model.git_commit],
+    ["Data (md5)", answer.model.data_md5],
+    ["MLflow run", answer.model.mlflow_run_id],
+    ["Time taken", `${answer.elapsed_ms.toFixed(1)} ms`],
+  ]);
+  element("promise").hidden = true;
+  element("answer").hidden = false;
+  const said = answer.top3.map(({ name, probability }) => `${name} ${percent(probability)}`);
+  showStatus(`Result: ${said.join(", ")}.`, "done");
+}
+
+// Plain words of all classes, asked for once; without them the table shows codes.
+const classNames = fetch("/model")
+  .then((response) => response.json())
+  .then((model) => Object.fromEntries(model.classes.map(({ diagnosis, name }) => [diagnosis, name])))
+  .catch(() => ({}));
+
+async function ask(body) {
+  let response;
+  try {
+    response = await fetch("/predict", { method: "POST", body });
+  } catch {
+    throw new Error("The service can't be reached. Is it still running?");
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error ?? `The service answered with status ${response.status}.`);
+  return answer;
+}
+
+async function assess(event) {
+  event.preventDefault();
+  showError("");
+  if (!input.files[0]) {
+    showError("Choose an image first.");
+    input.focus();
+    return;
+  }
+  if (!element("age").checkValidity()) {
+    showError(`Age must be a number of years from 0 to ${element("age").max}.`);
+    element("age").focus();
+    return;
+  }
+  forgetAnswer();
+  const mine = asked;
+  setBusy(true);
+  showStatus("Assessing the image.", "busy");
+  try {
+    const answer = await ask(new FormData(form));
+    const names = await classNames;
+    if (mine !== asked) return;
+    showAnswer(answer, names);
+    if (element("result").getBoundingClientRect().top > window.innerHeight / 2) element("result-title").focus();
+  } catch (error) {
+    if (mine !== asked) return;
+    showStatus("There is no result.");
+    showError(error.message);
+  } finally {
+    if (mine === asked) setBusy(false);
+  }
+}
+
+form.addEventListener("submit", assess);
+form.addEventListener("reset", () => setTimeout(chosen));
+input.addEventListener("change", chosen);
+for (const id of ["age", "sex", "site"]) {
+  element(id).addEventListener("input", () => {
+    showError("");
+    if (input.files[0]) forgetAnswer("The patient data have changed. Assess again.");
+  });
+}
+element("print").addEventListener("click", () => window.print());
+for (const name of ["dragenter", "dragover"]) {
+  drop.addEventListener(name, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+}
+for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  take(event.dataTransfer.files);
+});
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) take(event.clipboardData.files);
+});

@@ -1,0 +1,158 @@
+"""Score many images with one bundle and write them in a challenge's columns.
+
+Called by `dermaflow predict` (a folder) and by the stage predict (a release). A file that can't be read
+costs its own row only.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermaflow.bundle.apply import Floats
+from dermaflow.bundle.run import Runner
+from dermaflow.errors import DataError, first_ten
+from dermaflow.images.prepare import Recipe
+from dermaflow.impute.apply import Patient, vectors
+from dermaflow.serve import formats
+from dermaflow.serve.champion import Loaded
+from dermaflow.serve.formats import Scored
+from dermaflow.serve.metadata import IMAGE_TYPES, image_id, read_metadata
+
+BATCH: Final = 16
+"""Images of one pass: more takes more memory and saves no time."""
+READERS: Final = 2
+"""Threads that read and decode a batch."""
+
+Problem = tuple[str, str]
+"""An image that could not be read, and why."""
+Pixels = dict[Recipe, NDArray[np.uint8]]
+
+
+def score(loaded: Loaded, images: Path, metadata: Path | None, layout: str, out: Path) -> list[Problem]:
+    """Score a folder of images and write one CSV.
+
+    Args:
+        loaded: the bundle.
+        images: a folder; its .jpg, .jpeg and .png files are scored, in the order of their names.
+        metadata: a CSV as `read_metadata` takes it; without it all patient fields are imputed.
+        layout: a key of `formats.FORMATS`.
+        out: the CSV to write.
+
+    Returns:
+        The files that could not be read; all others are in the CSV.
+
+    Raises:
+        DataError: no images, or a wrong table.
+        BundleError: the bundle can't answer in this format.
+    """
+    formats.check(layout, loaded.bundle.view)
+    if not out.parent.is_dir():
+        raise DataError("no such folder", str(out.parent), "Make it, or give another path for the CSV.")
+    patients = read_metadata(metadata) if metadata else {}
+    scored, problems = predict_folder(loaded.open(), image_files(images), patients)
+    write_csv(scored, layout, out)
+    return problems
+
+
+def image_files(folder: Path) -> dict[str, Callable[[], bytes]]:
+    """List the images of a folder: id to what reads its bytes.
+
+    Raises:
+        DataError: no such folder, no image in it, or two files of one id.
+    """
+    if not folder.is_dir():
+        raise DataError("no such folder", str(folder), "Give a folder with JPEG or PNG files.")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_TYPES)
+    found = {image_id(file.name): file for file in files}
+    if not files:
+        raise DataError(
+            "no .jpg, .jpeg or .png file there", str(folder), "Give the folder that holds the images."
+        )
+    if len(found) < len(files):
+        twice = first_ten(file.name for file in files if found[image_id(file.name)] != file)
+        raise DataError(f"two files of the same id: {twice}", str(folder), "Keep one of them.")
+    return {name: file.read_bytes for name, file in found.items()}
+
+
+def predict_folder(
+    runner: Runner,
+    images: Mapping[str, Callable[[], bytes]],
+    patients: Mapping[str, Patient],
+    batch: int = BATCH,
+) -> tuple[Scored, list[Problem]]:
+    """Score images in their order.
+
+    Args:
+        runner: the open networks.
+        images: id to what reads the file's bytes.
+        patients: what is known, by image id; an image without an entry has all fields imputed.
+        batch: images of one pass.
+
+    Returns:
+        The answers, and the images that could not be read.
+    """
+    bundle = runner.bundle
+    done: list[str] = []
+    imputed: list[tuple[str, ...]] = []
+    answers: list[Floats] = [np.empty((0, len(bundle.view.classes)))]
+    problems: list[Problem] = []
+    for names, pixels in _batches(runner, images, batch, problems):
+        filled = [bundle.imputer.fill(patients.get(name, Patient())) for name in names]
+        answers.append(bundle.calibration.probabilities(runner(pixels, vectors(filled)).logits))
+        imputed += [patient.imputed for patient in filled]
+        done += names
+    scored = Scored(done, np.concatenate(answers), imputed, bundle.view, bundle.calibration.prior)
+    return scored, problems
+
+
+def write_csv(scored: Scored, layout: str, target: Path) -> None:
+    """Write the answers in a challenge's columns; the file is put in place whole.
+
+    Raises:
+        DataError: no such format.
+        BundleError: the bundle can't answer in it.
+    """
+    cells = list(formats.lines(scored, layout))
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8", newline="") as opened:
+            csv.writer(opened, lineterminator="\n").writerows(cells)
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _batches(
+    runner: Runner, images: Mapping[str, Callable[[], bytes]], batch: int, problems: list[Problem]
+) -> Iterator[tuple[list[str], Pixels]]:
+    """Give the readable images of each batch, one array a recipe; note the others in `problems`."""
+    names = list(images)
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(names), batch):
+            chosen = names[start : start + batch]
+            good: dict[str, Pixels] = {}
+            for name, read in zip(chosen, pool.map(partial(_pixels, runner, images), chosen), strict=True):
+                if isinstance(read, str):
+                    problems.append((name, read))
+                else:
+                    good[name] = read
+            if good:
+                recipes = next(iter(good.values()))
+                yield list(good), {at: np.concatenate([one[at] for one in good.values()]) for at in recipes}
+
+
+def _pixels(runner: Runner, images: Mapping[str, Callable[[], bytes]], name: str) -> Pixels | str:
+    """Return one image's pixels, shape (1, ...) a recipe, or why it can't be read."""
+    try:
+        return runner.pixels([images[name]()])
+    except DataError as error:
+        return error.what
+    except OSError as error:
+        return error.strerror or "can't be opened"

@@ -1,0 +1,41 @@
+"""The BentoML service; `bentoml serve` in the project's root finds it through bentofile.yaml.
+
+It binds to 127.0.0.1 unless told otherwise (`--host`, BENTOML_HOST) and takes its port from PORT. Without
+a promoted bundle it refuses to start and names the command that makes one.
+"""
+
+import os
+import sys
+
+import bentoml
+
+from dermaflow.errors import DermaflowError
+from dermaflow.serve import champion
+from dermaflow.serve.app import application, warm_up
+
+try:
+    LOADED = champion.load()
+except DermaflowError as error:
+    sys.exit(f"error: {error}")
+
+app = application(LOADED)
+
+
+@bentoml.asgi_app(app, path="/")
+@bentoml.service(
+    name="dermaflow",
+    http={"host": "127.0.0.1", "port": int(os.environ.get("PORT") or 3000)},
+    traffic={"timeout": 60},
+    workers=1,
+)
+class Service:
+    """Three calibrated diagnoses of a dermoscopic image. Not a medical device."""
+
+    if LOADED.tag is not None:
+        model = bentoml.models.BentoModel(LOADED.tag)
+
+    def __init__(self) -> None:
+        """Open the networks in the worker, once."""
+        runner = LOADED.open()
+        warm_up(runner)
+        app.state.runner = runner

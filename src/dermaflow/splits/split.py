@@ -1,0 +1,262 @@
+"""Reconciled rows -> cases: drop repeats with their reason, group, set the hold-out aside, fold.
+
+In: merged rows, image facts. Out: cases, hold-out diagnoses, pairs, ledger, funnel. Row order in, split
+out: any order gives the same tables.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dermaflow import outputs
+from dermaflow.errors import DataError, first_ten
+from dermaflow.splits import drops, folds, groups, ledger, near
+from dermaflow.splits.params import SplitParams
+from dermaflow.taxonomy import View
+
+NOT_COMPARED: Final = -1
+"""Stands for bits and correlation of an official pair whose images are not both there."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """All that stage split writes; see outputs.cases, holdout, pairs, ledger, funnel."""
+
+    cases: pd.DataFrame
+    holdout: pd.DataFrame
+    pairs: pd.DataFrame
+    ledger: dict[str, Any]
+    funnel: pd.DataFrame
+
+
+def split(
+    merged: pd.DataFrame,
+    facts: Mapping[str, pd.DataFrame],
+    located: Mapping[str, Iterable[str]],
+    *,
+    params: SplitParams,
+    folds: int,
+    missing_images: str,
+    view: View | None = None,
+) -> Split:
+    """Make the one list of images.
+
+    Args:
+        merged: what `releases.merge` returned.
+        facts: rows of outputs.facts, a release, in the order of params.yaml.
+        located: the ids that each release's shards store.
+        params: section `split`.
+        folds: number of folds of the training rows.
+        missing_images: `drop` rows without an image file, or raise an `error`.
+        view: drop diagnoses that this view leaves out.
+
+    Raises:
+        DataError: images are missing or conflict (where params say so), a group is too large, or there
+            are too few groups.
+    """
+    rows = merged.sort_values("image_id").reset_index(drop=True)
+    rows = rows.join(_pixels(rows["image_id"], facts, located))
+    rows["release_rank"] = rows["release"].map({name: rank for rank, name in enumerate(facts)})
+    why, conflicts = drops.reasons(rows, params.conflicts, missing_images, view)
+    kept = why.isna().to_numpy()
+    if not kept.any():
+        raise DataError("no image is left", "split", "See the reasons: " + _tally(why))
+
+    looked = rows["readable"].eq(other=True).to_numpy() & (kept | (why == drops.OFFICIAL).to_numpy())
+    pairs, compared = _pairs(rows, looked, params)
+    group = _group(rows, pairs)
+    group[~kept] = -1
+    group[kept] = groups.renumber(group[kept])
+    _alarm(rows, group, params.max_group)
+    placed = _place(rows, group, params, folds)
+    cases = _cases(rows, why, group, placed)
+    book = _ledger(cases, pairs, params, compared, conflicts)
+    return Split(
+        cases=cases,
+        holdout=outputs.holdout.check(rows.loc[placed == "hold_out", ["image_id", "diagnosis"]]),
+        pairs=pairs,
+        ledger=book,
+        funnel=funnel(rows, why, cases),
+    )
+
+
+def _pixels(
+    ids: "pd.Series[str]", facts: Mapping[str, pd.DataFrame], located: Mapping[str, Iterable[str]]
+) -> pd.DataFrame:
+    """Return store and image facts of each id, in the order of `ids`; missing where there is no file."""
+    wanted = ["image_id", "width", "height", "sha256", "readable", "thumbnail"]
+    found = []
+    for release, table in facts.items():
+        own = table.loc[table["image_id"].isin(set(located[release])), wanted]
+        found.append(own.assign(store=release))
+    stacked = pd.concat(found, ignore_index=True).drop_duplicates("image_id").set_index("image_id")
+    stacked["store"] = stacked["store"].astype("str")
+    return stacked.reindex(ids).set_axis(ids.index)
+
+
+def _pairs(
+    rows: pd.DataFrame, looked: NDArray[np.bool_], params: SplitParams
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return all pairs of the same picture, and how many images could be compared."""
+    position = np.flatnonzero(looked)
+    thumbnails = np.frombuffer(b"".join(rows["thumbnail"].iloc[position]), np.uint8)
+    thumbnails = thumbnails.reshape(-1, near.SIDE, near.SIDE)
+    found = near.find(thumbnails, params.near_hamming, params.near_correlation)
+    ids = rows["image_id"].to_numpy()
+    frames = [
+        pd.DataFrame(
+            {
+                "image_a": ids[position[found.first]],
+                "image_b": ids[position[found.second]],
+                "kind": "near",
+                "hamming": found.hamming,
+                "correlation": found.correlation,
+                "joined": found.correlation >= params.near_correlation,
+            }
+        )
+    ]
+    known = rows["duplicate_of"].isin(set(ids))
+    official = _named(rows["duplicate_of"][known], rows["image_id"][known], "official", NOT_COMPARED)
+    frames.append(_measured(official, frames[0]))
+    first, second = groups.same(rows["sha256"])
+    frames.append(_named(rows["image_id"].iloc[first], rows["image_id"].iloc[second], "identical", 0))
+    stacked = pd.concat(frames, ignore_index=True).sort_values(["kind", "image_a", "image_b"])
+    compared = {"images": len(rows), "with_pixels": int(near.comparable(thumbnails).sum())}
+    return outputs.pairs.check(stacked), compared
+
+
+def _named(first: "pd.Series[str]", second: "pd.Series[str]", kind: str, bits: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image_a": first.to_numpy(),
+            "image_b": second.to_numpy(),
+            "kind": kind,
+            "hamming": np.int16(bits),
+            "correlation": np.float32(1 if bits == 0 else NOT_COMPARED),
+            "joined": True,
+        }
+    )
+
+
+def _measured(pairs: pd.DataFrame, near_pairs: pd.DataFrame) -> pd.DataFrame:
+    """Put bits and correlation beside the pairs that the comparison of pixels also found."""
+    sides = ["image_a", "image_b"]
+    values = near_pairs[[*sides, "hamming", "correlation"]]
+    turned = values.rename(columns={"image_a": "image_b", "image_b": "image_a"})
+    both = pd.concat([values, turned]).set_index(sides)
+    found = both.reindex(pd.MultiIndex.from_frame(pairs[sides]))
+    return pairs.assign(
+        **{name: found[name].fillna(NOT_COMPARED).to_numpy() for name in ("hamming", "correlation")}
+    )
+
+
+def _group(rows: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.int64]:
+    """Join patients, lesions and pairs; dropped rows join too (a repeat may carry another patient id)."""
+    index = pd.Index(rows["image_id"])
+    joined = pairs[pairs["joined"]]
+    named = (index.get_indexer(joined["image_a"]), index.get_indexer(joined["image_b"]))
+    return groups.join(len(rows), [groups.same(rows["patient_id"]), groups.same(rows["lesion_id"]), named])
+
+
+def _alarm(rows: pd.DataFrame, group: NDArray[np.int64], limit: int) -> None:
+    counts = np.bincount(group[group >= 0])
+    if counts.max() > limit:
+        inside = group == counts.argmax()
+        patients = rows.loc[inside, "patient_id"].nunique()
+        lesions = rows.loc[inside, "lesion_id"].nunique()
+        raise DataError(
+            f"a group holds {counts.max()} images of {patients} patients and {lesions} lesions: "
+            f"{first_ten(rows['image_id'][inside])}",
+            "split",
+            f"If it is one patient, raise split.max_group above {limit}; if look-alikes were joined, raise "
+            "split.near_correlation (splits/pairs.parquet of the last run names the pairs).",
+        )
+
+
+def _place(
+    rows: pd.DataFrame, group: NDArray[np.int64], params: SplitParams, number: int
+) -> NDArray[np.object_]:
+    """Return hold_out, a fold number as text, or dropped, for each row."""
+    kept = group >= 0
+    table = rows.loc[kept, ["image_id", "diagnosis", "release_rank"]].assign(group=group[kept])
+    fold = folds.assign(table, params.hold_out, number, params.seed)
+    placed = np.full(len(rows), "dropped", dtype=object)
+    placed[kept] = np.where(fold == folds.HOLD_OUT, "hold_out", fold.astype(str))
+    return placed
+
+
+def _cases(
+    rows: pd.DataFrame, why: "pd.Series[str]", group: NDArray[np.int64], placed: NDArray[np.object_]
+) -> pd.DataFrame:
+    aside = np.isin(placed, ["hold_out", "dropped"])
+    fold = np.where(aside, "-1", placed).astype(np.int8)
+    sizes = {side: rows[side].fillna(0).astype("int32") for side in ("width", "height")}
+    frame = rows.assign(
+        group=group,
+        split=np.where(aside, placed, "train"),
+        fold=fold,
+        why_dropped=why,
+        diagnosis=rows["diagnosis"].mask(placed == "hold_out"),
+        **sizes,
+    )
+    return outputs.cases.check(frame[list(outputs.cases.columns)])
+
+
+def _ledger(
+    cases: pd.DataFrame,
+    pairs: pd.DataFrame,
+    params: SplitParams,
+    compared: dict[str, int],
+    conflicts: list[list[str]],
+) -> dict[str, Any]:
+    kept = cases[cases["split"] != "dropped"]
+    near_pairs = pairs[pairs["kind"] == "near"]
+    chance = ledger.random_place(cases, params.seed)
+    return {
+        "overlaps": ledger.overlaps(cases, pairs),
+        "hold_out_seen_in_train": ledger.shares_with_train(cases, ledger.bins(cases)),
+        "random_split": {
+            "overlaps": ledger.overlaps(cases, pairs, chance),
+            "hold_out_seen_in_train": ledger.shares_with_train(cases, chance),
+        },
+        "compared": compared,
+        "pairs": {
+            "official": int((pairs["kind"] == "official").sum()),
+            "identical": int((pairs["kind"] == "identical").sum()),
+            "near_confirmed": int(near_pairs["joined"].sum()),
+            "near_narrowly_refused": int((~near_pairs["joined"]).sum()),
+        },
+        "conflicting_labels": conflicts,
+        "groups": {
+            "number": int(kept["group"].nunique()),
+            "largest": int(kept.groupby("group").size().max()),
+        },
+        "images": {str(name): int(count) for name, count in cases["split"].value_counts().items()},
+        "dropped": {str(name): int(count) for name, count in cases["why_dropped"].value_counts().items()},
+    }
+
+
+def funnel(rows: pd.DataFrame, why: "pd.Series[str]", cases: pd.DataFrame) -> pd.DataFrame:
+    """Count the images at each step: listed, dropped and why, hold_out, train; by release and diagnosis."""
+    steps = [("listed", pd.Series(data=True, index=rows.index))]
+    steps += [(f"dropped: {reason}", why == reason) for reason in drops.ORDER if (why == reason).any()]
+    steps += [(name, cases["split"] == name) for name in ("hold_out", "train")]
+    counted = [
+        rows[inside.to_numpy()]
+        .groupby(["release_rank", "release", "diagnosis"])
+        .size()
+        .rename("images")
+        .reset_index()
+        .assign(step=step)
+        for step, inside in steps
+    ]
+    table = pd.concat(counted, ignore_index=True)
+    return table[["step", "release", "diagnosis", "images"]]
+
+
+def _tally(why: "pd.Series[str]") -> str:
+    return ", ".join(f"{name} {count}" for name, count in why.value_counts().items())

@@ -1,0 +1,231 @@
+"""Blend, temperature, sets, operating point: chosen out of fold, measured on the hold-out."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermaflow import outputs
+from dermaflow.bundle.apply import Calibration
+from dermaflow.ensemble import blend, calibrate, conformal
+from dermaflow.ensemble.ensemble import decide, ensemble
+from dermaflow.ensemble.params import EnsembleParams
+from dermaflow.evaluate import members, metrics
+from dermaflow.evaluate.params import EvaluateParams
+from dermaflow.taxonomy import NINE
+from tests_predictions import SHARES, made_cases, made_member, made_members
+
+FAST = EvaluateParams(bootstrap=100)
+NOTICE = "Drawn images."
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(4)
+
+
+@pytest.fixture(scope="module")
+def world():
+    rng = np.random.default_rng(9)
+    cases, holdout = made_cases(rng)
+    found = made_members(rng, cases, holdout)
+    return cases, holdout, found, ensemble(found, cases, holdout, EnsembleParams(), FAST, notice=NOTICE)
+
+
+def test_the_prior_shift_makes_probabilities_of_the_natural_frequencies(rng):
+    """Members that learned from classes drawn alike say, after the shift, how often things really are."""
+    cases, holdout = made_cases(rng, n=12_000)
+    perfect = [
+        made_member(rng, cases, holdout, fold=fold, drawn=np.full(9, 1 / 9), skill=1.0, noise=0.0)
+        for fold in range(3)
+    ]
+    prior = members.natural_prior(cases, NINE)
+    calibration = members.calibration(perfect, np.full(3, 1 / 3), prior)
+    table = members.predict(perfect, calibration, "hold_out").merge(holdout, on="image_id")
+    raw = members.Calibration(np.full(3, 1 / 3), np.zeros((3, 9)), 1.0, prior)
+    unshifted = members.predict(perfect, raw, "hold_out")
+    for code, share in zip(NINE.classes, SHARES, strict=True):
+        said, truth = table[f"probability_{code}"], table.diagnosis == code
+        assert said.mean() == pytest.approx(truth.mean(), abs=0.02)
+        assert said.mean() == pytest.approx(share, abs=0.02)
+        high = said > said.quantile(0.9)
+        assert said[high].mean() == pytest.approx(truth[high].mean(), abs=0.07)
+    assert unshifted.probability_NV.mean() < SHARES[1] - 0.1  # without the shift it would be far off
+    train = members.labelled(cases, holdout, "out_of_fold")
+    target, logits = blend.blended(perfect, np.full(3, 1 / 3), prior, train)
+    assert calibrate.fit_beta(target, logits) == pytest.approx(1, abs=0.05)
+
+
+def test_the_temperature_is_that_of_a_fine_grid(rng):
+    target = rng.integers(0, 4, 300)
+    logits = rng.normal(size=(300, 4)) * 3
+    logits[np.arange(300), target] += 2
+    grid = np.exp(np.linspace(-4, 4, 4001))
+    losses = [metrics.log_losses(target, _softmax(beta * logits)).mean() for beta in grid]
+    assert calibrate.fit_beta(target, logits) == pytest.approx(grid[int(np.argmin(losses))], rel=0.003)
+
+
+def test_the_temperature_is_scikit_learns(rng):
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.linear_model import LogisticRegression
+
+    x = rng.normal(size=(400, 3))
+    target = np.argmax(x + rng.normal(size=x.shape), axis=1)
+    model = LogisticRegression(C=1e4).fit(x[:60], target[:60])
+    peer = CalibratedClassifierCV(FrozenEstimator(model), method="temperature").fit(x[60:], target[60:])
+    beta = calibrate.fit_beta(target[60:], model.decision_function(x[60:]))
+    assert beta == pytest.approx(peer.calibrated_classifiers_[0].calibrators[0].beta_, rel=1e-4)
+
+
+def test_too_sure_members_are_cooled_and_the_loss_falls(rng):
+    target = rng.integers(0, 3, 500)
+    logits = rng.normal(size=(500, 3))
+    logits[np.arange(500), target] += 1
+    beta = calibrate.fit_beta(target, 5 * logits)
+    assert beta < 0.5
+    assert calibrate.mean_log_loss(target, beta * 5 * logits) < calibrate.mean_log_loss(target, 5 * logits)
+    assert calibrate.fit_beta(np.zeros(0, int), np.zeros((0, 3))) == 1
+
+
+def test_equal_weights_are_equal_for_models_whatever_their_folds(world):
+    cases, _, found, _ = world
+    weights = blend.weigh(found[:4], "equal", members.natural_prior(cases, NINE), pd.DataFrame())
+    assert weights == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+
+
+def test_fitted_weights_all_but_leave_out_a_model_that_guesses(rng):
+    cases, holdout = made_cases(rng, n=900)
+    good = made_members(rng, cases, holdout, models=("good",))
+    guess = made_members(rng, cases, holdout, models=("guess",), skill=0.0, noise=2.0)
+    train = members.labelled(cases, holdout, "out_of_fold")
+    weights = blend.weigh([*good, *guess], "fitted", members.natural_prior(cases, NINE), train)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:3].sum() > 0.95
+
+
+def test_prediction_sets_are_crepes(rng):
+    from crepes import ConformalClassifier
+    from crepes.extras import hinge
+
+    target = rng.choice(3, 400, p=[0.6, 0.3, 0.1])
+    p = rng.dirichlet(np.ones(3), 400)
+    p[np.arange(400), target] += 0.5
+    p /= p.sum(axis=1, keepdims=True)
+    found = conformal.sets(p[200:], conformal.thresholds(target[:200], p[:200], 0.9))
+    peer = ConformalClassifier().fit(hinge(p[:200], np.arange(3), target[:200]), bins=target[:200])
+    for c in range(3):
+        values = peer.predict_p(hinge(p[200:]), bins=np.full(200, c), smoothing=False)[:, c]
+        assert (found[:, c] == (values > 0.1)).all()
+    assert 0.8 < found[np.arange(200), target[200:]].mean() < 1
+
+
+def test_a_class_with_too_few_cases_is_in_every_set(rng):
+    target = np.array([0] * 50 + [1] * 8)  # 90 % can't be promised from 8 cases
+    p = rng.dirichlet(np.ones(2), 58)
+    found = conformal.thresholds(target, p, 0.9)
+    assert found[1] == 0
+    assert found[0] > 0
+    assert conformal.sets(np.array([[1.0, 0.0]]), found)[0, 1]
+
+
+def test_the_refer_threshold_is_the_highest_that_keeps_the_sensitivity(rng):
+    malignant, p = rng.random(200) < 0.3, rng.random(200).round(2)
+    threshold = conformal.refer_threshold(malignant, p, 0.95)
+    assert (p[malignant] >= threshold).mean() >= 0.95
+    higher = p[malignant][p[malignant] > threshold].min()
+    assert (p[malignant] >= higher).mean() < 0.95
+    assert conformal.refer_threshold(np.zeros(3, bool), np.ones(3), 0.95) == 0
+
+
+def test_all_is_chosen_without_the_hold_out(world):
+    """Other hold-out diagnoses change the figures, and nothing that is shipped."""
+    cases, holdout, found, first = world
+    other = holdout.assign(diagnosis=holdout.diagnosis.to_numpy()[::-1])
+    again = ensemble(found, cases, other, EnsembleParams(), FAST, notice=NOTICE)
+    assert again.calibration == first.calibration
+    assert again.blend == first.blend
+    assert again.metrics["hold_out"]["macro_auc"] != first.metrics["hold_out"]["macro_auc"]
+    assert again.metrics["out_of_fold"] == first.metrics["out_of_fold"]
+
+
+def test_the_calibration_file_gives_the_tables_probabilities(world):
+    """What the service will compute from calibration.json is what was measured."""
+    _, _, found, result = world
+    text = json.dumps(result.calibration, allow_nan=False)
+    calibration = Calibration.from_json(json.loads(text))
+    order = [(row["model"], row["fold"]) for row in result.calibration["members"]]
+    assert order == [(m.model, m.fold) for m in found]
+    ids, logits = members.logits(found, "hold_out")
+    table = result.predictions.set_index("image_id").loc[ids, [f"probability_{c}" for c in NINE.classes]]
+    assert calibration.probabilities(logits) == pytest.approx(table.to_numpy(), abs=1e-12)
+
+
+def test_the_decision_holds_what_the_bundle_ships(world):
+    result = world[3]
+    decision = result.calibration["decision"]
+    assert set(decision) == {"malignant_threshold", "sensitivity", "set_thresholds", "set_coverage"}
+    assert len(decision["set_thresholds"]) == len(NINE.classes)
+    point = result.metrics["out_of_fold"]["operating_point"]
+    assert point["sensitivity"]["value"] >= 0.95
+    sets = result.metrics["out_of_fold"]["prediction_sets"]
+    assert all(row["covered"] >= 0.89 for row in sets["per_class"].values())
+
+
+def test_another_wanted_sensitivity_moves_the_threshold(world):
+    cases, holdout, _, result = world
+    train = members.labelled(cases, holdout, "out_of_fold")
+    from dermaflow.evaluate.answers import Answers
+
+    answers = Answers.of(result.predictions, NINE, members.natural_prior(cases, NINE), train)
+    low, high = (
+        decide(answers, EnsembleParams(sensitivity=share))["malignant_threshold"] for share in (0.8, 0.99)
+    )
+    assert high < low
+
+
+def test_the_gate_finds_its_figures_in_the_metrics(world):
+    from dermaflow.bundle.gate import gate, joined
+    from dermaflow.bundle.params import GateParams
+
+    limits = GateParams(
+        min_balanced_accuracy=0, min_melanoma_auc=0, min_macro_auc=0, max_calibration_error=1, max_flipped=1
+    )
+    assert gate(world[3].metrics, joined([]), limits)["passed"]
+
+
+def test_all_files_are_written_and_the_table_is_as_declared(project, world):
+    result = world[3]
+    with outputs.replacing(outputs.path("ensemble"), folder=True) as folder:
+        result.write(folder)
+    written = sorted(
+        p.relative_to(outputs.path("ensemble")).as_posix() for p in outputs.path("ensemble").rglob("*.*")
+    )
+    assert written == [
+        "blend.json",
+        "calibration.json",
+        "metrics.json",
+        "plots/confusion.png",
+        "plots/reliability.png",
+        "plots/roc.png",
+        "plots/subgroups.png",
+        "predictions.parquet",
+        "report.html",
+    ]
+    table = outputs.ensemble_predictions.read()
+    assert list(outputs.ensemble_predictions.check(table)) == list(table)
+    assert table[[f"probability_{c}" for c in NINE.classes]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert table.image_id.is_unique
+
+
+def test_the_report_says_what_was_fitted_and_how_often_the_hold_out_was_scored(world):
+    text = world[3].report_html
+    assert "scored 3 times: by model a, by model b, by the ensemble" in text
+    assert "When to refer" in text
+    assert "Prediction sets" in text
+
+
+def _softmax(values):
+    e = np.exp(values - values.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)

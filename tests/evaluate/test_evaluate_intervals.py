@@ -1,0 +1,90 @@
+"""Resampled figures: equal to the plain ones on repeated cases, and intervals that respect groups."""
+
+import time
+
+import numpy as np
+import pytest
+
+from dermaflow.evaluate import intervals, metrics
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def test_a_resample_draws_whole_groups_as_many_as_there_are():
+    groups = np.array([7, 7, 7, 3, 9, 9])
+    weights = intervals.resample(groups, 200, seed=1)
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 4] == weights[:, 5]).all()
+    assert (weights[:, [0, 3, 4]].sum(axis=1) == 3).all()
+    assert len({row.tobytes() for row in weights}) > 5
+
+
+def test_the_same_seed_draws_the_same():
+    groups = np.arange(30)
+    first, again, other = (intervals.resample(groups, 10, seed) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_a_weighted_figure_is_the_plain_figure_of_repeated_cases(rng):
+    n, k = 120, 4
+    target, p = rng.integers(0, k, n), rng.dirichlet(np.ones(k), n).round(2)  # with ties
+    decided = metrics.decide(p)
+    weights = intervals.resample(np.arange(n) // 3, 5, seed=0)
+    values = metrics.log_losses(target, p)
+    weighted = {
+        "ba": intervals.balanced_accuracy(target, decided, k),
+        "auc": intervals.auc(target == 1, p[:, 1]),
+        "macro": intervals.macro_auc(target, p),
+        "mean": intervals.mean(values),
+    }
+    found = {name: intervals.replicate(figure, weights) for name, figure in weighted.items()}
+    for row in range(5):
+        again = np.repeat(np.arange(n), weights[row])
+        t, q = target[again], p[again]
+        confusion = metrics.confusion(t, decided[again], k)
+        assert found["ba"][row] == pytest.approx(metrics.balanced_accuracy(confusion, over_present=True))
+        assert found["auc"][row] == pytest.approx(metrics.auc(t == 1, q[:, 1]))
+        assert found["macro"][row] == pytest.approx(metrics.macro_auc(t, q))
+        assert found["mean"][row] == pytest.approx(values[again].mean())
+
+
+def test_a_resample_without_a_positive_case_has_no_auc():
+    figure = intervals.auc(np.array([True, False]), np.array([0.9, 0.1]))
+    assert np.isnan(figure(np.array([[0, 2]], np.uint16))[0])
+
+
+def test_a_figure_that_is_mostly_undefined_has_no_interval():
+    assert np.isnan(intervals.interval(np.array([0.5, np.nan, np.nan]))).all()
+    assert intervals.interval(np.array([0.5, 0.5, np.nan])) == (0.5, 0.5)
+
+
+def test_repeating_every_case_within_its_group_does_not_narrow_the_interval(rng):
+    """Twenty copies of an image are one witness, not twenty."""
+    correct = (rng.random(50) < 0.7).astype(float)
+    once = intervals.replicate(intervals.mean(correct), intervals.resample(np.arange(50), 800, 3))
+    groups = np.repeat(np.arange(50), 20)
+    copies = intervals.replicate(intervals.mean(np.repeat(correct, 20)), intervals.resample(groups, 800, 3))
+    assert copies == pytest.approx(once)
+
+
+def test_the_interval_of_a_share_covers_about_95_percent_of_the_time(rng):
+    covered = 0
+    for trial in range(200):
+        values = (rng.random(80) < 0.6).astype(float)
+        weights = intervals.resample(np.arange(80), 200, seed=trial)
+        low, high = intervals.interval(intervals.replicate(intervals.mean(values), weights))
+        covered += low <= 0.6 <= high
+    assert 0.89 <= covered / 200 <= 0.99
+
+
+def test_twenty_thousand_cases_take_seconds(rng):
+    target, p = rng.integers(0, 9, 20_000), rng.dirichlet(np.ones(9), 20_000)
+    start = time.process_time()
+    weights = intervals.resample(np.arange(20_000) // 2, 500, seed=0)
+    intervals.replicate(intervals.auc(target == 0, p[:, 0]), weights)
+    intervals.replicate(intervals.balanced_accuracy(target, p.argmax(axis=1), 9), weights)
+    assert time.process_time() - start < 10

@@ -1,0 +1,157 @@
+"""From members' logits to answers: who answers for whom, and that the sampler is undone."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermaflow.bundle.apply import softmax
+from dermaflow.errors import DataError
+from dermaflow.evaluate import members
+from dermaflow.evaluate.answers import Answers
+from dermaflow.taxonomy import EIGHT, NINE, SEVEN
+from tests_predictions import SHARES, made_cases, made_member, made_members
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(2)
+
+
+@pytest.fixture
+def world(rng):
+    cases, holdout = made_cases(rng)
+    return cases, holdout, made_members(rng, cases, holdout)
+
+
+def test_the_natural_prior_is_counted_on_training_rows_alone(world):
+    cases, _, _ = world
+    slow = [(cases[cases.split == "train"].diagnosis == code).mean() for code in NINE.classes]
+    assert members.natural_prior(cases, NINE) == pytest.approx(slow)
+    joined = members.natural_prior(cases, SEVEN)
+    assert joined[3] == pytest.approx((slow[3] + slow[7]) / (1 - slow[8]))
+
+
+def test_a_table_without_training_diagnoses_is_refused(world):
+    cases = world[0].assign(diagnosis=None)
+    with pytest.raises(DataError, match="no training row has a diagnosis of view nine"):
+        members.natural_prior(cases, NINE)
+
+
+def test_out_of_fold_only_the_members_of_the_cases_own_fold_answer(world):
+    cases, _, found = world
+    weights = np.array([1, 1, 1, 3, 3, 3]) / 12  # model a, then b: b counts three times
+    prior = members.natural_prior(cases, NINE)
+    calibration = members.calibration(found, weights, prior, beta=0.7)
+    table = members.predict(found, calibration, "out_of_fold").set_index("image_id")
+    image = cases[(cases.split == "train") & (cases.fold == 1)].image_id.iloc[0]
+    one, other = (
+        m.frame.set_index("image_id").loc[image, [f"logit_{c}" for c in NINE.classes]].to_numpy(float)
+        for m in (found[1], found[4])
+    )
+    slow = softmax(0.7 * (0.25 * one + 0.75 * other + np.log(prior * 9)))
+    assert table.loc[image, [f"probability_{c}" for c in NINE.classes]].to_numpy(float) == pytest.approx(slow)
+    assert sorted(table.index) == sorted(cases[cases.split == "train"].image_id)
+
+
+def test_on_the_hold_out_all_members_answer(world):
+    cases, holdout, found = world
+    prior = members.natural_prior(cases, NINE)
+    calibration = members.calibration(found, np.full(6, 1 / 6), prior)
+    table = members.predict(found, calibration, "hold_out").set_index("image_id")
+    image = holdout.image_id.iloc[3]
+    columns = [f"logit_{c}" for c in NINE.classes]
+    mean = np.mean([m.frame.set_index("image_id").loc[image, columns].to_numpy(float) for m in found], axis=0)
+    slow = softmax(mean + np.log(prior * 9))
+    assert table.loc[image, [f"probability_{c}" for c in NINE.classes]].to_numpy(float) == pytest.approx(slow)
+
+
+def test_the_order_of_a_members_rows_does_not_matter(world):
+    cases, _, found = world
+    calibration = members.calibration(found, np.full(6, 1 / 6), members.natural_prior(cases, NINE))
+    shuffled = [
+        dataclasses.replace(m, frame=m.frame.sample(frac=1, random_state=i)) for i, m in enumerate(found)
+    ]
+    first, second = (
+        members.predict(list(each), calibration, "hold_out").set_index("image_id").sort_index()
+        for each in (found, shuffled)
+    )
+    assert (first.drop(columns="split") == second.drop(columns="split")).all(axis=None)
+
+
+def test_members_that_saw_different_images_are_refused(world):
+    cases, holdout, found = world
+    found[2] = dataclasses.replace(
+        found[2], frame=found[2].frame[found[2].frame.image_id != holdout.image_id[0]]
+    )
+    calibration = members.calibration(found, np.full(6, 1 / 6), members.natural_prior(cases, NINE))
+    with pytest.raises(
+        DataError, match=rf"1 images are not in all members' hold_out rows: {holdout.image_id[0]}"
+    ):
+        members.predict(found, calibration, "hold_out")
+
+
+def test_members_of_different_views_are_refused(rng, world):
+    cases, _, found = world
+    other = dataclasses.replace(found[1], view=SEVEN)
+    with pytest.raises(DataError, match="2 views: isic2018, nine"):
+        members.calibration([found[0], other], np.ones(2) / 2, members.natural_prior(cases, NINE))
+
+
+def test_hold_out_cases_without_a_diagnosis_are_refused(world):
+    cases, holdout, _ = world
+    with pytest.raises(DataError, match=f"1 hold-out cases have no diagnosis: {holdout.image_id[0]}"):
+        members.labelled(cases, holdout[1:], "hold_out")
+
+
+def test_a_case_without_a_prediction_is_refused(world):
+    cases, holdout, _ = world
+    truth = members.labelled(cases, holdout, "hold_out")
+    frame = pd.DataFrame({"image_id": truth.image_id[1:]} | {f"probability_{c}": 0.1 for c in NINE.classes})
+    with pytest.raises(DataError, match="1 cases have no prediction"):
+        Answers.of(frame, NINE, SHARES, truth)
+
+
+def test_a_coarser_view_sums_probabilities_and_priors_before_dividing():
+    cases = pd.DataFrame({"diagnosis": ["SCC", "UNK", "NV"], "group": [0, 1, 2]})
+    probability = np.array([[0.1, 0.3, 0, 0.2, 0, 0, 0, 0.2, 0.2]] * 3)
+    answers = Answers(NINE, np.array([7, 8, 1]), probability, SHARES, cases).in_view(SEVEN)
+    assert answers.cases.diagnosis.to_list() == ["SCC", "NV"]  # UNK is no class of 2018
+    assert answers.target.tolist() == [3, 1]
+    assert answers.probability[0] == pytest.approx(np.array([0.1, 0.3, 0, 0.4, 0, 0, 0]) / 0.8)
+    ratio = np.array([0.1 / 0.15, 0.3 / 0.4, 0, 0.4 / 0.09, 0, 0, 0])
+    assert answers.decision[0] == pytest.approx(ratio / ratio.sum())
+
+
+def test_a_finer_view_can_not_be_made():
+    answers = Answers(
+        SEVEN, np.array([0]), np.full((1, 7), 1 / 7), np.ones(7) / 7, pd.DataFrame({"diagnosis": ["MEL"]})
+    )
+    with pytest.raises(ValueError, match="can't be made"):
+        answers.in_view(EIGHT)
+
+
+def test_a_class_that_was_never_drawn_gets_no_probability(rng, world):
+    cases, holdout, _ = world
+    drawn = np.array([0, 1, 1, 1, 1, 1, 1, 1, 1]) / 8
+    with np.errstate(divide="ignore"):
+        member = made_member(rng, cases, holdout, drawn=np.full(9, 1 / 9))
+    member = dataclasses.replace(member, drawn=drawn)
+    calibration = members.calibration([member], np.ones(1), members.natural_prior(cases, NINE))
+    assert np.isfinite(calibration.shifts).all()
+    assert calibration.probabilities(np.zeros((1, 1, 9)))[0, 0] < 1e-12
+
+
+def test_members_are_read_models_first(project, world):
+    from dermaflow import outputs
+
+    _, _, found = world
+    for member in found:
+        outputs.predictions.of(member.model, member.fold).write(member.frame)
+        config = {"fold": member.fold, "view": "nine", "drawn_prior": member.drawn.tolist()}
+        outputs.write_json(outputs.member_dir(member.model, member.fold) / "config.json", config)
+    again = members.read(["b", "a"], ["0", "1", "2"])
+    assert [(m.model, m.fold) for m in again] == [("b", 0), ("b", 1), ("b", 2), ("a", 0), ("a", 1), ("a", 2)]
+    with pytest.raises(DataError, match="no such file"):
+        members.read(["c"], [0])

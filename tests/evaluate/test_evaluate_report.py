@@ -1,0 +1,214 @@
+"""evaluate_model as a whole: stable keys, deterministic bytes, a page that needs no network."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermaflow import outputs
+from dermaflow.evaluate import figures, members, shortcuts, subgroups
+from dermaflow.evaluate.answers import Answers
+from dermaflow.evaluate.evaluation import evaluate_model
+from dermaflow.evaluate.params import EvaluateParams
+from dermaflow.taxonomy import NINE, SEVEN
+from tests_predictions import made_cases, made_members
+
+FAST = EvaluateParams(bootstrap=100)
+NOTICE = "Drawn <images> prove nothing medical."
+
+
+@pytest.fixture(scope="module")
+def world():
+    rng = np.random.default_rng(6)
+    cases, holdout = made_cases(rng)
+    return cases, holdout, made_members(rng, cases, holdout, models=("lite0",))
+
+
+@pytest.fixture(scope="module")
+def evaluation(world):
+    cases, holdout, found = world
+    return evaluate_model("lite0", found, cases, holdout, FAST, notice=NOTICE)
+
+
+@pytest.fixture(scope="module")
+def answers(world):
+    cases, holdout, found = world
+    prior = members.natural_prior(cases, NINE)
+    calibration = members.calibration(found, np.full(3, 1 / 3), prior)
+    table = members.predict(found, calibration, "hold_out")
+    return Answers.of(table, NINE, prior, members.labelled(cases, holdout, "hold_out"))
+
+
+def test_the_headline_is_that_of_scikit_learn(evaluation, answers):
+    from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
+
+    found = evaluation.metrics["hold_out"]
+    decided = answers.decision.argmax(axis=1)
+    mel = answers.probability[:, 0]
+    slow = {
+        "balanced_accuracy": balanced_accuracy_score(answers.target, decided),
+        "melanoma_auc": roc_auc_score(answers.target == 0, mel),
+        "macro_auc": roc_auc_score(answers.target, answers.probability, multi_class="ovr", average="macro"),
+        "accuracy": (answers.probability.argmax(axis=1) == answers.target).mean(),
+        "log_loss": log_loss(answers.target, answers.probability),
+    }
+    for name, value in slow.items():
+        assert found[name]["value"] == pytest.approx(value, abs=1e-6), name
+        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+    assert found["cases"] == 120
+    assert found["groups"] == 60
+
+
+def test_the_challenges_figures_have_stable_keys(evaluation, answers):
+    from sklearn.metrics import balanced_accuracy_score
+
+    hold_out = evaluation.metrics["hold_out"]
+    ham = answers.where((answers.cases.centre == "HAM").to_numpy()).in_view(SEVEN)
+    value = balanced_accuracy_score(ham.target, ham.decision.argmax(axis=1))
+    found = hold_out["isic2018_view"]["HAM"]["balanced_accuracy"]
+    assert found["value"] == pytest.approx(value, abs=1e-6)
+    assert found["cases"] == len(ham)
+    assert set(found) == {"value", "low", "high", "cases"}
+    assert hold_out["isic2019_view"]["BCN"]["balanced_accuracy"]["value"] > 0.4
+    assert "SIIM" not in hold_out["isic2018_view"]  # its cases are UNK, no class of 2018
+
+
+def test_a_view_that_is_too_fine_is_null():
+    cases = pd.DataFrame({"diagnosis": ["MEL", "NV"], "group": [0, 1], "centre": "HAM"})
+    said = Answers(SEVEN, np.array([0, 1]), np.full((2, 7), 1 / 7), np.ones(7) / 7, cases)
+    found = subgroups.official_views(said, FAST)
+    assert found["isic2019_view"] is None
+    few = found["isic2018_view"]["HAM"]["balanced_accuracy"]  # two cases: a value, no interval
+    assert few == {"value": 0, "low": None, "high": None, "cases": 2}
+    assert found["isic2018_view"]["HAM"]["absent_classes"] == ["BCC", "AKIEC", "BKL", "DF", "VASC"]
+
+
+def test_out_of_fold_figures_carry_their_warning(evaluation):
+    assert evaluation.metrics["out_of_fold"]["note"] == "epoch chosen on the same fold"
+
+
+def test_every_case_is_in_one_subgroup_of_each_kind(evaluation):
+    for kind, groups in evaluation.metrics["hold_out"].items():
+        if kind.startswith("by_"):
+            assert sum(group["cases"] for group in groups.values()) == 120, kind
+
+
+def test_small_subgroups_are_listed_without_figures(answers):
+    params = EvaluateParams(bootstrap=100, min_cases=len(answers) + 1)
+    found = subgroups.subgroups(answers, params)["by_sex"]
+    assert found["male"]["cases"] > 0
+    assert found["male"]["balanced_accuracy"]["value"] is None
+
+
+def test_age_bands_begin_at_their_lower_end_and_missing_ages_are_unknown():
+    cases = pd.DataFrame(
+        {"age_years": [29.9, 30, 44, 75, np.nan], "sex": "male", "site": None, "release": "r", "centre": "c"}
+    )
+    band = subgroups.columns(cases)["age"]
+    assert band.to_list()[:4] == ["under 30", "30 to 44", "30 to 44", "75 and over"]
+    assert list(subgroups.masks(band)) == ["under 30", "30 to 44", "75 and over", "unknown"]
+
+
+def test_the_gain_of_patient_data_is_a_paired_difference(evaluation):
+    hold_out = evaluation.metrics["hold_out"]
+    gain = hold_out["gain_of_patient_data"]["melanoma_auc"]
+    with_data, without = hold_out["melanoma_auc"], hold_out["without_patient_data"]["melanoma_auc"]
+    assert gain["value"] == pytest.approx(with_data["value"] - without["value"], abs=2e-6)
+    assert gain["value"] > 0  # the made plain logits are noisier
+
+
+def test_the_source_probe_sees_what_size_gives_away(answers, world):
+    """All UNK come at 6000 px, other classes never: size alone finds them, patient fields do not."""
+    cases, holdout, _ = world
+    train = members.labelled(cases, holdout, "out_of_fold")
+    found = shortcuts.source_probe(answers, train, FAST)
+    by = {name: value["balanced_accuracy"]["value"] for name, value in found.items()}
+    assert by["size"] > 0.15  # 1 / 9 is a constant answer
+    assert by["centre"] > 0.15
+    assert by["patient_fields"] < by["size"]
+    again = shortcuts.source_probe(answers, train.sample(frac=1, random_state=0).sort_index(), FAST)
+    assert again == found
+
+
+def test_a_single_training_class_teaches_the_probe_nothing(answers, world):
+    cases, holdout, _ = world
+    train = members.labelled(cases, holdout, "out_of_fold")
+    found = shortcuts.source_probe(answers, train[train.diagnosis == "NV"], FAST)
+    assert found["size"]["melanoma_auc"]["value"] == 0.5
+    assert found["size"]["balanced_accuracy"]["value"] == pytest.approx(1 / 9, abs=1e-6)  # a constant answer
+
+
+def test_what_is_not_defined_is_null_and_the_metrics_are_json(world):
+    cases, holdout, found = world
+    benign = holdout.assign(diagnosis="NV")
+    result = evaluate_model("lite0", found, cases, benign, FAST, notice=NOTICE)
+    text = json.dumps(result.metrics, allow_nan=False)
+    hold_out = json.loads(text)["hold_out"]
+    assert hold_out["melanoma_auc"] == {"value": None, "low": None, "high": None}
+    assert hold_out["macro_auc"]["value"] is None
+    assert hold_out["per_class"]["MEL"]["sensitivity"] is None
+    assert "MEL" in hold_out["absent_classes"]
+    assert "No hold-out case has MEL" in result.report_html
+
+
+def test_the_same_input_gives_the_same_bytes(world, evaluation):
+    cases, holdout, found = world
+    again = evaluate_model("lite0", found, cases, holdout, FAST, notice=NOTICE)
+    assert again.report_html == evaluation.report_html
+    assert again.plots == evaluation.plots
+    assert again.metrics == evaluation.metrics
+
+
+def test_no_plot_names_the_software_or_the_time(evaluation):
+    for name, png in evaluation.plots.items():
+        assert png.startswith(b"\x89PNG"), name
+        assert b"tEXt" not in png, name
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.text = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href")]
+        assert tag not in ("script", "link", "iframe")
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_report_loads_nothing_and_says_what_must_be_said(evaluation):
+    page = Links()
+    page.feed(evaluation.report_html)
+    assert len(page.found) == 4
+    assert all(link.startswith("data:image/png;base64,") for link in page.found)
+    assert not re.search(r"https?://|@import|url\(", evaluation.report_html)
+    text = " ".join(page.text)
+    for said in (
+        "Not a medical device.",
+        NOTICE,
+        "epoch was chosen on the same fold",
+        "The hold-out is the headline",
+        "was scored once: by model lite0",
+        "dropped: duplicate",
+        "No pixels, only image width and height",
+    ):
+        assert said in text, said
+
+
+def test_the_files_are_written(project, evaluation):
+    with outputs.replacing(outputs.path("evaluation/lite0"), folder=True) as folder:
+        evaluation.write(folder)
+    written = outputs.path("evaluation/lite0")
+    assert json.loads((written / "metrics.json").read_text()) == evaluation.metrics
+    assert (written / "report.html").read_text() == evaluation.report_html
+    assert (written / "plots/roc.png").read_bytes() == evaluation.plots["roc"]
+
+
+def test_numbers_are_rounded_and_nan_is_null():
+    assert figures.plain(1 / 3) == 0.333333
+    assert figures.plain(float("nan")) is None

@@ -1,0 +1,179 @@
+"""Stress: edits that keep shape and diagnosis, and the counting of flips with made-up networks."""
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermaflow.bundle.apply import Calibration
+from dermaflow.errors import DataError
+from dermaflow.evaluate.perturbations import PERTURBATIONS, masked_lesion
+from dermaflow.evaluate.stress import choose, decode, encode, reduced, stress
+from dermaflow.taxonomy import SEVEN
+
+
+def photo(seed=0, height=120, width=160):
+    """Skin with a dark lesion in the middle, and its mask."""
+    rng = np.random.default_rng(seed)
+    skin = np.full((height, width, 3), (205, 160, 140)) + rng.normal(0, 4, (height, width, 3))
+    y, x = np.ogrid[:height, :width]
+    mask = (x - width / 2) ** 2 + (y - height / 2) ** 2 < (height / 5) ** 2
+    skin[mask] -= 90
+    return np.clip(skin, 0, 255).astype(np.uint8), mask
+
+
+def png(mask):
+    return cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()
+
+
+class DarkIsMelanoma:
+    """A network in one line: the darker the middle, the surer of melanoma; else nevus."""
+
+    def pixels(self, files):
+        return np.stack([decode(file, "x") for file in files])
+
+    def __call__(self, pixels, patients):
+        assert len(pixels) == len(patients)
+        height, width = pixels.shape[1:3]
+        middle = pixels[:, height // 2 - 4 : height // 2 + 4, width // 2 - 4 : width // 2 + 4]
+        darkness = (150 - middle.mean(axis=(1, 2, 3))) / 20
+        logits = np.zeros((len(pixels), 1, 7))
+        logits[:, 0, 0], logits[:, 0, 1] = darkness, -darkness
+        return SimpleNamespace(logits=logits)
+
+
+class Blind(DarkIsMelanoma):
+    """Says melanoma whatever it sees."""
+
+    def __call__(self, pixels, patients):
+        logits = np.zeros((len(pixels), 1, 7))
+        logits[..., 0] = 5
+        return SimpleNamespace(logits=logits)
+
+
+BUNDLE = SimpleNamespace(
+    view=SEVEN,
+    calibration=Calibration(np.ones(1), np.zeros((1, 7)), 1.0, np.full(7, 1 / 7)),
+    decision={"malignant_threshold": 0.5},
+)
+
+
+def ask(runner, count=3, *, masks=True, **how):
+    made = {f"ISIC_{i}": photo(i) for i in range(count)}
+    files = {name: encode(rgb) for name, (rgb, _) in made.items()}
+    lesions = {name: png(mask) for name, (_, mask) in made.items()} if masks else {}
+    patients = {name: np.zeros(11, np.float32) for name in made}
+    return stress(runner, files, lesions, patients, BUNDLE, **how)
+
+
+@pytest.mark.parametrize("name", PERTURBATIONS)
+@pytest.mark.parametrize("shape", [(120, 160), (84, 84), (30, 45)])
+def test_an_edit_changes_the_image_keeps_its_shape_and_repeats_itself(name, shape):
+    rgb, mask = photo(1, *shape)
+    before = rgb.copy()
+    edited = PERTURBATIONS[name](rgb, mask)
+    assert edited.shape == rgb.shape
+    assert edited.dtype == np.uint8
+    assert (edited != rgb).any()
+    assert (rgb == before).all()  # the original is left alone
+    assert (edited == PERTURBATIONS[name](rgb, mask)).all()
+
+
+def test_ink_and_hair_lie_differently_on_different_images():
+    (one, _), (other, _) = photo(1), photo(2)
+    for name in ("ink", "hair"):
+        where = [
+            np.abs(PERTURBATIONS[name](rgb, None).astype(int) - rgb).max(axis=2) > 20 for rgb in (one, other)
+        ]
+        assert (where[0] != where[1]).any()
+
+
+def test_a_masked_lesion_looks_like_the_skin_around_it():
+    rgb, mask = photo()
+    edited = masked_lesion(rgb, mask)
+    skin = rgb[~mask].mean(axis=0)
+    assert np.abs(edited[mask].mean(axis=0) - skin).max() < 3
+    far = ~cv2.dilate(mask.astype(np.uint8), np.ones((25, 25))).astype(bool)
+    assert (edited[far] == rgb[far]).all()
+    with pytest.raises(ValueError, match="without its mask"):
+        masked_lesion(rgb, None)
+
+
+def test_a_lesion_that_fills_the_picture_can_be_masked():
+    rgb, _ = photo()
+    assert masked_lesion(rgb, np.ones(rgb.shape[:2], bool)).std(axis=(0, 1)).max() < 1
+
+
+def test_a_network_that_looks_at_the_lesion_changes_its_mind_without_it():
+    found = ask(DarkIsMelanoma())
+    masked = found["perturbations"]["masked_lesion"]
+    assert masked["decision_flipped"] == 1
+    assert masked["refer_flipped"] == 1
+    assert masked["still_referred"] == 0
+    assert masked["malignant_probability_change"] < -0.5
+    assert found["perturbations"]["jpeg"]["decision_flipped"] == 0
+    assert found["images"] == 3
+
+
+def test_a_network_that_reads_the_background_is_as_sure_without_the_lesion():
+    masked = ask(Blind())["perturbations"]["masked_lesion"]
+    assert masked["decision_flipped"] == 0
+    assert masked["still_referred"] == 1
+    assert masked["confidence_after"] == masked["confidence_before"] > 0.9
+
+
+def test_without_masks_only_the_masked_lesion_is_not_defined():
+    found = ask(DarkIsMelanoma(), masks=False)["perturbations"]
+    assert found["masked_lesion"]["images"] == 0
+    assert found["masked_lesion"]["decision_flipped"] is None
+    assert found["hair"]["images"] == 3
+
+
+def test_more_images_than_a_batch_are_all_asked_about():
+    found = ask(DarkIsMelanoma(), 18, names=["darker", "masked_lesion"])
+    assert found["images"] == found["perturbations"]["darker"]["images"] == 18
+    assert list(found["perturbations"]) == ["darker", "masked_lesion"]
+
+
+def test_the_gate_reads_what_stress_writes():
+    from dermaflow.bundle.gate import gate, joined
+    from dermaflow.bundle.params import GateParams
+
+    limits = GateParams(
+        min_balanced_accuracy=0, min_melanoma_auc=0, min_macro_auc=0, max_calibration_error=1, max_flipped=0.5
+    )
+    good = {"balanced_accuracy": 1, "melanoma_auc": 1, "macro_auc": 1, "ece": 0}
+    result = gate({"hold_out": good}, joined([ask(Blind()), ask(Blind(), 0)]), limits)
+    assert result["passed"]
+    assert result["checks"]["stress.hair"]["figure"] == 0
+    assert "stress.masked_lesion" not in result["checks"]
+
+
+def test_large_images_are_reduced_to_the_shorter_side_and_small_ones_left():
+    rgb, _ = photo(0, 200, 300)
+    assert reduced(rgb, 100).shape == (100, 150, 3)
+    assert reduced(rgb, 200) is rgb
+
+
+def test_encoding_and_decoding_keeps_every_pixel():
+    rgb, _ = photo()
+    assert (decode(encode(rgb), "x") == rgb).all()
+    with pytest.raises(DataError, match="ISIC_9: the image does not decode"):
+        decode(b"no image", "ISIC_9")
+
+
+def test_one_image_of_each_group_is_chosen_before_any_second():
+    cases = pd.DataFrame(
+        {
+            "image_id": [f"ISIC_{i}" for i in range(12)],
+            "group": [0, 0, 0, 0, 1, 1, 1, 1, 2, 3, 3, 3],
+            "split": ["hold_out"] * 9 + ["train"] * 3,
+        }
+    )
+    chosen = choose(cases, 3, seed=1)
+    assert sorted(cases.set_index("image_id").group[chosen]) == [0, 1, 2]
+    assert chosen == choose(cases.sample(frac=1, random_state=3), 3, seed=1)
+    assert len(choose(cases, 100, seed=1)) == 9
+    assert any(choose(cases, 3, seed=seed) != chosen for seed in range(2, 6))

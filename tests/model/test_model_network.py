@@ -1,0 +1,92 @@
+"""The network's outputs mean what `Output` says."""
+
+import pytest
+import torch
+
+from dermaflow.errors import TrainingError
+from dermaflow.model.network import build
+from dermaflow.model.params import ModelParams
+
+
+def made(**changes):
+    torch.manual_seed(0)
+    params = {"backbone": "test_efficientnet", "weights": "none", "stored_px": 64, "input_px": 64, **changes}
+    network = build(ModelParams(**params), 9)
+    torch.nn.init.normal_(network.head.weight)
+    if network.patient is not None:
+        torch.nn.init.normal_(network.patient[-1].weight)
+    return network
+
+
+@pytest.fixture
+def cases():
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator)
+    return image, torch.randn((4, 11), generator=generator)
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_resnet", "test_convnext", "test_vit"])
+def test_the_mean_of_a_map_and_the_bias_give_the_plain_logit(backbone, cases):
+    size = 160 if backbone == "test_vit" else 64
+    network = made(backbone=backbone, stored_px=size, input_px=size).eval()
+    image = torch.nn.functional.interpolate(cases[0].permute(0, 3, 1, 2).float(), size).byte()
+    with torch.no_grad():
+        out = network(image.permute(0, 2, 3, 1), cases[1])
+    torch.testing.assert_close(
+        out.cam.mean((2, 3)) + network.head.bias, out.plain_logits, atol=1e-4, rtol=1e-4
+    )
+    assert out.features.shape == (4, network.width)
+
+
+def test_the_patient_moves_the_logits_and_never_the_plain_ones(cases):
+    network, (image, patient) = made().eval(), cases
+    with torch.no_grad():
+        one, other = network(image, patient), network(image, patient + 1)
+    assert torch.equal(one.plain_logits, other.plain_logits)
+    assert (one.logits - other.logits).abs().min() > 1e-6
+
+
+def test_a_branch_that_is_off_leaves_the_plain_logits(cases):
+    network = made(patient=False).eval()
+    with torch.no_grad():
+        out = network(*cases)
+    assert torch.equal(out.logits, out.plain_logits)
+    assert not [name for name, _ in network.named_parameters() if name.startswith("patient")]
+
+
+@pytest.mark.parametrize(("drop", "same"), [(1.0, True), (0.0, False)])
+def test_training_drops_patient_data_by_the_chance_given(drop, same, cases):
+    network = made(patient_drop=drop, dropout=0).train()
+    out = network(*cases)
+    assert torch.equal(out.logits, out.plain_logits) is same
+
+
+def test_dropout_acts_in_training_only_and_keeps_the_mean(cases):
+    network = made(dropout=0.5, dropout_draws=1).train()
+    features = torch.ones(2000, network.width)
+    dropped = network._dropped(features)
+    assert dropped.mean() == pytest.approx(1, abs=0.02)
+    assert set(dropped.unique().tolist()) == {0, 2}
+    assert torch.equal(network.eval()._dropped(features), features)
+
+
+def test_pixels_are_normalised_with_the_pretrainings_own_figures():
+    network = made(backbone="tf_efficientnet_lite0")
+    assert network.mean.flatten().tolist() == [127.5] * 3
+    assert network.deviation.flatten().tolist() == [127.5] * 3
+    assert (
+        made(backbone="test_resnet").mean.flatten().tolist()
+        != made(backbone="resnet18").mean.flatten().tolist()
+    )
+
+
+def test_an_unknown_backbone_is_an_error_with_a_suggestion():
+    with pytest.raises(TrainingError, match=r"timm has no model 'efficientnet_lite0x'"):
+        made(backbone="efficientnet_lite0x")
+    with pytest.raises(TrainingError, match="Did you mean"):
+        made(backbone="tf_efficientnet_light0")
+
+
+def test_batch_norm_takes_the_momentum_of_params():
+    momenta = {m.momentum for m in made(bn_momentum=0.02).modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    assert momenta == {0.02}

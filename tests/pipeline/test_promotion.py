@@ -1,0 +1,102 @@
+"""Promote, roll back, refuse; and the service computes what evaluation computed."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermaflow.bundle import format as bundle_format
+from dermaflow.bundle.run import Runner
+from dermaflow.impute.apply import Patient
+from dermaflow.serve import inference
+
+pytestmark = pytest.mark.slow
+
+
+def champion(repo):
+    return json.loads((repo.folder / "champion.json").read_text())
+
+
+def test_the_service_answers_what_evaluation_computed(finished):
+    """From the file's bytes through ONNX Runtime, against torch on the stored shards: within 1e-4."""
+    runner = Runner(bundle_format.read(finished.folder / "outputs/bundle"))
+    cases = pd.read_parquet(finished.folder / "outputs/cases.parquet").set_index("image_id")
+    computed = pd.read_parquet(finished.folder / "outputs/ensemble/predictions.parquet")
+    hold_out = computed[computed.split == "hold_out"].set_index("image_id")
+    facts = {
+        name: pd.read_parquet(finished.folder / f"outputs/facts/{name}.parquet").set_index("image_id")
+        for name in finished.params["releases"]
+    }
+    for image_id, row in hold_out.iterrows():
+        case = cases.loc[image_id]
+        file = finished.folder / "data" / case.store / facts[case.store].loc[image_id].file
+        patient = Patient(*(None if pd.isna(case[name]) else case[name] for name in ("age_years", "sex", "site")))
+        answer = inference.answer(file.read_bytes(), patient, runner)
+        classes = runner.bundle.view.classes
+        found = [answer.probabilities[code] for code in classes]
+        assert np.abs(np.array(found) - row[[f"probability_{code}" for code in classes]].to_numpy(float)).max() < 1e-4
+
+
+def test_promotion_crowns_once_and_decides_once(finished):
+    first = finished.run("dermaflow", "models", "promote").stdout
+    assert "is champion of skin-ensemble-demo" in first
+    record = champion(finished)
+    assert record["tag"].startswith("skin-ensemble-demo:")
+    assert record["mlflow_run_id"]
+    again = finished.run("dermaflow", "models", "promote").stdout
+    assert "already decided" in again
+    assert champion(finished) == record
+    assert "* skin-ensemble-demo version   1" in finished.run("dermaflow", "models", "list").stdout
+    assert json.loads(finished.run("dermaflow", "models", "show").stdout)["champion"]["tag"] == record["tag"]
+
+
+def test_the_results_are_printed(finished):
+    table = finished.run("dermaflow", "evaluate").stdout
+    assert [line.split()[0] for line in table.splitlines()[2:]] == ["lite0", "tiny", "ensemble"]
+
+
+def test_rollback_goes_back_to_the_champion_before(finished, another):
+    """The second repository has by now another model; both bundles go through one store."""
+    another.env["BENTOML_HOME"] = finished.env["BENTOML_HOME"]
+    another.run("dermaflow", "models", "promote")
+    before = champion(another)
+    another.change({"bundle": {"max_multiply_adds": 1e12}, "registry": {"notice": "Another notice."}})
+    another.repro()
+    another.run("dermaflow", "models", "promote")
+    assert champion(another)["tag"] != before["tag"]
+    another.run("dermaflow", "models", "rollback")
+    assert champion(another)["tag"] == before["tag"]
+    assert "already decided" in another.run("dermaflow", "models", "promote").stdout
+    failed = another.run("dermaflow", "models", "rollback", ok=False)
+    assert failed.returncode == 1
+    assert "no earlier champion" in failed.stderr
+
+
+def test_a_failed_gate_promotes_nothing_and_says_why(another):
+    before = champion(another)
+    another.change({"gate": {"min_macro_auc": 1.0}})
+    assert another.repro() == ["gate"]
+    said = another.run("dermaflow", "models", "promote", "--again").stdout
+    assert "is not promoted: the gate failed: macro_auc" in said
+    assert "DERMAFLOW_BUNDLE=outputs/bundle make serve" in said
+    assert champion(another)["tag"] == before["tag"]
+
+
+def test_a_bundle_over_its_budget_fails_with_the_figures(another):
+    another.change({"bundle": {"max_multiply_adds": 1000}})
+    failed = another.run("dvc", "repro", "bundle", ok=False)
+    assert failed.returncode
+    assert "G multiply-adds" in failed.stdout + failed.stderr
+
+
+def test_a_folder_is_scored_in_the_challenges_columns(finished, tmp_path):
+    images = finished.folder / "data/isic2018/ISIC2018_Task3_Test_Input"
+    out = tmp_path / "submission.csv"
+    command = ("dermaflow", "predict", "--images", str(images), "--format", "isic2018", "--out", str(out))
+    finished.run(*command)
+    rows = pd.read_csv(out)
+    assert list(rows) == ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+    assert len(rows) == len(os.listdir(images))
+    assert rows.iloc[:, 1:].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)

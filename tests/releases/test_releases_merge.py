@@ -1,0 +1,165 @@
+"""Merging, finding and checking releases; exact counts on the real tables."""
+
+import pandas as pd
+import pytest
+from published_files import write, write_2018, write_2019, write_2020
+
+from dermaflow import releases
+from dermaflow.errors import DataError
+from dermaflow.releases import check
+
+YEARS = ["isic2018", "isic2019", "isic2020"]
+
+
+@pytest.fixture
+def tables(tmp_path):
+    for write_year, name in ((write_2018, "2018"), (write_2019, "2019"), (write_2020, "isic2020")):
+        write_year(tmp_path / name)
+    return {year: releases.read(year, releases.find_release(tmp_path, year)) for year in YEARS}
+
+
+def test_a_shared_image_has_one_row_with_the_label_of_2019(tables):
+    merged = releases.merge(tables).set_index("image_id")
+    assert len(merged) == 6
+    assert merged.diagnosis["ISIC_0000002"] == "SCC"
+    assert merged.rule_id["ISIC_0000002"] == "isic2019:SCC"
+    assert merged.release["ISIC_0000002"] == "isic2018"
+    assert merged.confirm_type["ISIC_0000002"] == "histopathology"
+
+
+def test_the_label_of_2019_wins_in_any_order_of_the_releases(tables):
+    turned = dict(reversed(list(tables.items())))
+    assert releases.merge(turned).set_index("image_id").diagnosis["ISIC_0000002"] == "SCC"
+    assert releases.merge(turned).set_index("image_id").release["ISIC_0000002"] == "isic2019"
+
+
+def test_akiec_stays_akiec_where_2019_is_not_asked_for(tables):
+    merged = releases.merge({"isic2018": tables["isic2018"]}).set_index("image_id")
+    assert merged.diagnosis["ISIC_0000002"] == "AKIEC"
+    assert merged.rule_id["ISIC_0000002"] == "isic2018:AKIEC unresolved"
+
+
+def test_metadata_come_from_the_fuller_row_and_its_gaps_from_the_other(tables):
+    first, second = tables["isic2018"].copy(), tables["isic2019"].copy()
+    first.loc[0, ["age_years", "confirm_type"]] = [None, None]  # now 2019's row is the fuller
+    second.loc[0, "site"] = None
+    merged = releases.merge({"isic2018": first, "isic2019": second}).set_index("image_id")
+    assert merged.age_years["ISIC_0000001"] == 55
+    assert merged.sex["ISIC_0000001"] == "female"
+    second.loc[0, ["sex", "lesion_id"]] = [None, None]  # now 2018's is, but for the age
+    merged = releases.merge({"isic2018": first, "isic2019": second}).set_index("image_id")
+    assert merged.sex["ISIC_0000001"] == "male"
+    assert merged.site["ISIC_0000001"] == "head/neck"
+    assert merged.age_years["ISIC_0000001"] == 55
+
+
+def test_validation_and_test_rows_are_not_merged(tables):
+    table = tables["isic2018"].assign(part=["train", "validation", "test"])
+    assert releases.merge({"isic2018": table}).image_id.tolist() == ["ISIC_0000001"]
+
+
+def test_an_unlabelled_training_row_is_refused(tables):
+    table = tables["isic2018"]
+    table.loc[0, "diagnosis"] = None
+    with pytest.raises(DataError, match="isic2018: 1 training rows have no diagnosis"):
+        releases.merge({"isic2018": table})
+    with pytest.raises(DataError, match="no release to merge"):
+        releases.merge({})
+
+
+def test_the_first_release_that_holds_a_file_stores_it():
+    facts = {
+        "b": pd.DataFrame({"image_id": ["x", "y"]}),
+        "a": pd.DataFrame({"image_id": ["z", "y", "w"]}),
+    }
+    assert releases.locate(facts) == {"b": ["x", "y"], "a": ["w", "z"]}
+
+
+def test_image_folders_name_kaggles_layout_too():
+    assert releases.image_folders("isic2020")["train"][:2] == ["train", "jpeg/train"]
+    assert releases.image_folders("isic2018")["train"][0] == "ISIC2018_Task3_Training_Input"
+
+
+def test_a_release_is_found_by_its_name_or_its_year(tmp_path):
+    (tmp_path / "2019").mkdir()
+    assert releases.find_release(tmp_path, "isic2019").name == "2019"
+    (tmp_path / "isic2019").mkdir()
+    assert releases.find_release(tmp_path, "isic2019").name == "isic2019"
+    with pytest.raises(DataError, match="neither isic2018/ nor 2018/ is there"):
+        releases.find_release(tmp_path, "isic2018")
+
+
+def test_check_tells_what_is_there_and_what_is_missing(tmp_path):
+    write_2018(tmp_path / "2018")
+    images = tmp_path / "2018" / "ISIC2018_Task3_Training_Input"
+    for name in ("ISIC_0000001.jpg", "ISIC_0000002.JPG", "ISIC_9999999.png", "notes.txt"):
+        write(images / name, [])
+    write(tmp_path / "2020" / "train.csv", ["image_name;target"])
+    report = check.check(tmp_path, YEARS)
+    first, absent, broken = report.releases
+    assert not report.complete
+    assert first.rows == {"train": 3}
+    assert first.images == {"train": 2}
+    assert first.unlisted == 1
+    assert first.classes == {"AKIEC": 1, "MEL": 1, "NV": 1}
+    assert first.files["validation"] is None
+    assert absent.folder is None
+    assert "semicolons" in broken.problem
+    assert report.merged["rows"] == 3
+    assert report.merged["with_image"] == 2
+    text = report.to_text()
+    assert "isic2019: absent" in text
+    assert "ISIC2018_Task3_Validation_GroundTruth.csv (optional" in text
+    assert "2 images (1 absent)" in text
+    assert report.to_json()["releases"]["isic2018"]["images"] == {"train": 2}
+
+
+@pytest.mark.isic
+def test_the_official_tables_merge_to_the_published_counts(isic):
+    report = check.check(isic, YEARS)
+    assert report.complete
+    assert report.merged["rows"] == 58_457
+    assert report.merged["after_duplicates"] == 58_032
+    assert report.merged["classes"] == {
+        "UNK": 26_708,
+        "NV": 18_066,
+        "MEL": 5_103,
+        "BCC": 3_323,
+        "BKL": 2_845,
+        "AK": 867,
+        "SCC": 628,
+        "VASC": 253,
+        "DF": 239,
+    }
+    years = {item.release: item for item in report.releases}
+    assert years["isic2018"].images == {"train": 8_450, "validation": 0}
+    assert years["isic2019"].missing == {
+        "age_years": 0.0173,
+        "sex": 0.0152,
+        "site": 0.1039,
+        "patient_id": 1.0,
+        "lesion_id": 0.0823,
+    }
+    assert years["isic2020"].duplicates == 425
+
+
+@pytest.mark.isic
+def test_the_merged_table_before_duplicates_and_the_akiec_of_2018(isic):
+    tables = {year: releases.read(year, releases.find_release(isic, year)) for year in YEARS}
+    merged = releases.merge(tables)
+    assert merged.diagnosis.value_counts().to_dict() == {
+        "UNK": 27_126,
+        "NV": 18_068,
+        "MEL": 5_106,
+        "BCC": 3_323,
+        "BKL": 2_847,
+        "AK": 867,
+        "SCC": 628,
+        "VASC": 253,
+        "DF": 239,
+    }
+    first = tables["isic2018"].set_index("image_id")
+    akiec = merged[merged.image_id.isin(first.index[first.raw_label == "AKIEC"])]
+    assert akiec.diagnosis.value_counts().to_dict() == {"SCC": 197, "AK": 130}
+    assert merged.confirm_type.value_counts()["histopathology"] == 5_340
+    assert not merged.image_id.duplicated().any()

@@ -1,0 +1,346 @@
+"""The web app in-process: the contract, each refusal, the limits, the pages."""
+
+import asyncio
+import json
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.testclient import TestClient
+
+from dermaflow.impute.apply import Patient
+from dermaflow.serve import form, inference, pages
+from dermaflow.serve.app import application
+from dermaflow.serve.guard import CONTENT_SECURITY_POLICY, Turnstile
+from dermaflow.taxonomy import SEXES, SITES
+from helpers_bundle import picture
+
+
+def ask(client, file, **fields):
+    return client.post("/predict", files={"image": ("lesion.jpg", file, "image/jpeg")}, data=fields)
+
+
+def test_the_answer_is_the_contracts(client, runners, loaded, jpeg):
+    response = ask(client, jpeg, age="55", sex="male", site="torso")
+    assert response.status_code == 200
+    body = response.json()
+    expected = inference.answer(jpeg, Patient(55, "male", "torso"), runners["nine"], loaded["nine"].model)
+    assert body.pop("elapsed_ms") > 0
+    assert body == {key: value for key, value in expected.to_json().items() if key != "elapsed_ms"}
+    assert set(body) == {
+        "top3", "probabilities", "melanoma_probability", "malignant_probability", "decision", "abstained",
+        "imputed", "model", "notice",
+    }  # fmt: skip
+    assert set(body["model"]) == {"version", "git_commit", "data_md5", "mlflow_run_id"}
+    assert body["abstained"] is None
+    assert body["imputed"] == []
+
+
+def test_an_empty_or_absent_field_is_missing(client, jpeg):
+    empty = ask(client, jpeg, age="", sex=" ", site="").json()
+    absent = ask(client, jpeg).json()
+    assert empty["imputed"] == ["age", "sex", "site"]
+    assert empty["probabilities"] == absent["probabilities"]
+
+
+@pytest.mark.parametrize("age", ["0", "120", " 55 ", "55.5"])
+def test_ages_in_range_are_taken(client, jpeg, age):
+    assert ask(client, jpeg, age=age).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("age", "-1"), ("age", "120.1"), ("age", "121"), ("age", "nan"), ("age", "inf"), ("age", "1e2"),
+        ("age", "5_5"), ("age", "\N{ARABIC-INDIC DIGIT FIVE}"), ("age", "old"), ("age", "0x20"),
+        ("sex", "Male"), ("sex", "m"), ("sex", "unknown"),
+        ("site", "arm"), ("site", "anterior torso"), ("site", "2"), ("site", "\N{SNOWMAN}"),
+        ("force", "yes"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_a_400_that_names_the_field(client, jpeg, field, value):
+    response = ask(client, jpeg, **{field: value})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(f"{field} must be")
+
+
+def test_an_unknown_field_is_a_400_that_names_it(client, jpeg):
+    response = ask(client, jpeg, agee="55")
+    assert (response.status_code, response.json()["error"][:4]) == (400, "agee")
+
+
+def test_a_field_given_twice_is_a_400(client, jpeg):
+    response = ask(client, jpeg, age=["55", "56"])
+    assert (response.status_code, response.json()) == (400, {"error": "age is given more than once"})
+
+
+def test_two_images_are_a_400(client, jpeg):
+    response = client.post("/predict", files=[("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))])
+    assert (response.status_code, response.json()) == (400, {"error": "image is given more than once"})
+
+
+def test_text_in_the_images_place_is_a_400_and_never_fetched(client):
+    response = client.post("/predict", data={"image": "http://127.0.0.1:9/a.jpg"}, files={"age": (None, "5")})
+    assert (response.status_code, response.json()) == (400, {"error": "image must be a file, not text"})
+
+
+def test_a_file_in_a_text_fields_place_is_a_400(client, jpeg):
+    response = client.post("/predict", files={"image": ("a.jpg", jpeg), "age": ("age.txt", b"55")})
+    assert (response.status_code, response.json()) == (400, {"error": "age must be text, not a file"})
+
+
+@pytest.mark.parametrize("files", [{"image": ("a.jpg", b"")}, {"age": (None, "55")}])
+def test_no_image_is_a_400(client, files):
+    response = client.post("/predict", files=files)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("image is missing")
+
+
+@pytest.mark.parametrize(
+    "file", [b"hello", b"GIF89a" + bytes(50), b"<svg/>", b"PK\x03\x04", picture()[:-200]]
+)
+def test_what_is_no_whole_jpeg_or_png_is_a_400(client, file):
+    response = ask(client, file)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("image: ")
+
+
+def test_a_pixel_bomb_is_a_400(client):
+    """A header that claims 40000 x 40000 pixels."""
+    png = bytearray(picture(0, extension=".png"))
+    png[16:24] = (40000).to_bytes(4) + (40000).to_bytes(4)
+    response = ask(client, bytes(png))
+    assert response.status_code == 400
+    assert "40000 x 40000" in response.json()["error"]
+
+
+def test_another_content_type_is_a_415(client, jpeg):
+    assert client.post("/predict", content=jpeg, headers={"content-type": "image/jpeg"}).status_code == 415
+    assert client.post("/predict", data={"image": "x"}).status_code == 415
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"--x", b"--x\r\n\r\n", b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--", b"\xff\xfe"],
+)
+def test_a_broken_form_is_a_400(client, body):
+    response = client.post(
+        "/predict", content=body, headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+    assert response.status_code == 400
+    assert set(response.json()) == {"error"}
+
+
+def test_a_form_without_a_boundary_is_a_400(client):
+    response = client.post("/predict", content=b"x", headers={"content-type": "multipart/form-data"})
+    assert response.status_code == 400
+
+
+def test_a_long_text_field_is_a_400(client, jpeg):
+    assert ask(client, jpeg, age="5" * 1000).status_code == 400
+
+
+def test_a_body_over_the_limit_is_a_413(client, monkeypatch, jpeg):
+    monkeypatch.setattr(form, "MAX_BODY_BYTES", len(jpeg))
+    assert ask(client, jpeg).status_code == 413
+
+
+def test_a_body_of_undeclared_length_over_the_limit_is_a_413(client, monkeypatch):
+    monkeypatch.setattr(form, "MAX_BODY_BYTES", 1000)
+
+    def chunks():
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for _ in range(20):
+            yield bytes(100)
+
+    response = client.post(
+        "/predict", content=chunks(), headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+    assert response.status_code == 413
+
+
+def test_uploads_stay_in_memory(client, monkeypatch):
+    """Nothing is written, even for an image that the usual parser would spool to a disk."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a temporary file was made")
+
+    monkeypatch.setattr(tempfile, "_mkstemp_inner", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    response = ask(client, picture(1, (1500, 1200), ".png") + bytes(3_000_000))
+    assert response.status_code == 200
+
+
+def test_a_slow_client_gets_a_408(loaded, runners, monkeypatch):
+    monkeypatch.setattr(form, "BODY_SECONDS", 0.05)
+    app = application(loaded["nine"], runners["nine"])
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(5)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/predict", "query_string": b"", "http_version": "1.1",
+        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408
+
+
+def test_over_the_places_a_request_gets_a_503_with_retry_after(loaded, runners, jpeg):
+    full = TestClient(application(loaded["nine"], runners["nine"], turnstile=Turnstile(0, 0)))
+    response = ask(full, jpeg)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+def test_a_place_is_given_back_also_after_a_refusal(loaded, runners, jpeg):
+    narrow = TestClient(application(loaded["nine"], runners["nine"], turnstile=Turnstile(1, 0)))
+    assert [ask(narrow, file).status_code for file in (b"x", b"y", jpeg, jpeg)] == [400, 400, 200, 200]
+
+
+def test_the_turnstile_lets_as_many_work_and_wait_as_told():
+    async def scene():
+        turnstile, working, most, refused = Turnstile(2, 3), 0, 0, 0
+
+        async def visit():
+            nonlocal working, most, refused
+            try:
+                async with turnstile.place() as turn, turn:
+                    working += 1
+                    most = max(most, working)
+                    await asyncio.sleep(0.01)
+                    working -= 1
+            except HTTPException:
+                refused += 1
+
+        await asyncio.gather(*(visit() for _ in range(9)))
+        return most, refused
+
+    assert asyncio.run(scene()) == (2, 4)
+
+
+def test_answers_of_requests_side_by_side_are_not_mixed_up(client, runners):
+    from concurrent.futures import ThreadPoolExecutor
+
+    files = [picture(seed) for seed in range(8)] * 3
+    alone = {file: inference.answer(file, Patient(), runners["nine"]).probabilities for file in set(files)}
+    with ThreadPoolExecutor(8) as pool:
+        for file, response in zip(files, pool.map(lambda file: ask(client, file), files), strict=True):
+            assert response.json()["probabilities"] == alone[file]
+
+
+def test_an_unforeseen_error_is_a_500_without_a_word_of_the_request(loaded, jpeg):
+    def broken(*_):
+        raise RuntimeError("secret")
+
+    broken.bundle = loaded["nine"].bundle
+    broken.pixels = lambda files: broken()
+    fragile = TestClient(application(loaded["nine"], broken), raise_server_exceptions=False)
+    response = ask(fragile, jpeg)
+    assert response.status_code == 500
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize("path", [*pages.PATHS, "/model", "/openapi.json", "/nowhere"])
+def test_every_response_carries_the_security_headers_and_no_cors(client, path):
+    response = client.get(path, headers={"origin": "http://elsewhere.example"})
+    assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+def test_the_policy_allows_nothing_inline_and_nothing_foreign():
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    assert "http" not in CONTENT_SECURITY_POLICY
+    assert CONTENT_SECURITY_POLICY.startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize("name", sorted(set(pages.PATHS.values())))
+def test_the_pages_need_nothing_inline_and_nothing_from_elsewhere(name):
+    text = (pages.HOME / name).read_text()
+    links = re.findall(r"""(?:src|href|url\()\s*=?\s*["']?([^"')\s>]+)""", text)
+    assert [link for link in links if re.match(r"(https?:)?//", link)] == []
+    assert not re.search(r"\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)", text)
+    assert "$" + "{" not in text or name.endswith(".js")
+
+
+@pytest.mark.parametrize("path", ["/", "/info", "/api"])
+def test_every_page_links_only_to_what_exists_and_says_what_it_is_not(client, path):
+    text = client.get(path).text
+    bentoml_own = {"/livez", "/readyz", "/metrics"}
+    for link in set(re.findall(r'(?:href|src)="([^"]+)"', text)) - bentoml_own:
+        target, _, anchor = link.partition("#")
+        page = client.get(target or path)
+        assert page.status_code == 200, link
+        assert not anchor or f'id="{anchor}"' in page.text
+    assert "Not a medical device" in text
+    assert "Random networks. They prove nothing." in text
+
+
+def test_the_page_offers_the_sites_and_sexes_of_the_taxonomy(client):
+    text = client.get("/").text
+    offered = re.findall(r'<option value="([^"]+)"', text)
+    assert offered == [*SEXES, *SITES]
+    assert text.count("<label") == 4  # image, age, sex, site
+
+
+@pytest.mark.parametrize("view", ["nine", "isic2018"])
+def test_model_and_documents_follow_the_view(loaded, runners, view):
+    client = TestClient(application(loaded[view], runners[view]))
+    classes = list(loaded[view].bundle.view.classes)
+    model = client.get("/model").json()
+    assert [entry["diagnosis"] for entry in model["classes"]] == classes
+    assert model["digest"] == loaded[view].bundle.digest
+    answer = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]
+    assert answer["properties"]["probabilities"]["required"] == classes
+    assert all(f"<td>{code}</td>" in client.get("/api").text for code in classes)
+
+
+def test_the_answer_fits_our_own_openapi(client, jpeg):
+    import jsonschema
+
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    jsonschema.validate(ask(client, jpeg).json(), schemas["Answer"])
+    jsonschema.validate(ask(client, b"x").json(), schemas["Error"])
+    broken = {**ask(client, jpeg).json(), "melanoma_probability": 1.5}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, schemas["Answer"])
+    documented = set(document["paths"]["/predict"]["post"]["responses"])
+    assert documented == {"200", "400", "408", "413", "415", "503"}
+
+
+def test_predict_takes_post_only(client):
+    response = client.get("/predict")
+    assert response.status_code == 405
+    assert set(response.json()) == {"error"}
+
+
+def test_what_stands_in_the_bundle_is_escaped_on_the_page(loaded):
+    from dataclasses import replace
+
+    hostile = replace(
+        loaded["nine"], bundle=replace(loaded["nine"].bundle, notice="<script>alert(1)</script>")
+    )
+    text = TestClient(application(hostile)).get("/").text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_the_bento_names_packages_as_pyproject_does():
+    import tomllib
+
+    import yaml
+
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    ours = {*project["dependencies"], *project["optional-dependencies"]["serve"]}
+    bento = yaml.safe_load((root / "bentofile.yaml").read_text())
+    assert set(bento["python"]["packages"]) <= ours
+    assert set(project["optional-dependencies"]["serve"]) <= set(bento["python"]["packages"])
+    assert json.dumps(bento).count("index") == 0

@@ -1,0 +1,231 @@
+"""A folder of images in each challenge's columns."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from dermaflow.bundle.apply import Calibration
+from dermaflow.errors import BundleError, DataError
+from dermaflow.impute.apply import Patient
+from dermaflow.serve import formats, inference, predict_folder
+from dermaflow.serve.formats import Scored
+from dermaflow.serve.metadata import read_metadata
+from dermaflow.taxonomy import EIGHT, NINE, SEVEN, VIEWS
+from helpers_bundle import picture
+
+PRIOR = np.array([0.10, 0.40, 0.05, 0.02, 0.10, 0.01, 0.01, 0.01, 0.30])
+HEADS = {
+    "isic2018": ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"],
+    "isic2019": ["image", "MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"],
+    "siim2020": ["image_name", "target"],
+    "full": ["image", *(f"probability_{code}" for code in NINE.classes), "malignant_probability", "imputed"],
+}
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(5)
+    probabilities = rng.dirichlet(np.ones(9), 6)
+    imputed = [("age",), (), ("age", "sex", "site"), (), (), ()]
+    return Scored([f"img{i}" for i in range(6)], probabilities, imputed, NINE, PRIOR)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed in range(5):
+        (folder / f"img{seed}.jpg").write_bytes(picture(seed))
+    (folder / "PNG5.PNG").write_bytes(picture(5, extension=".png"))
+    (folder / "ATTRIBUTION.txt").write_text("no image")
+    return folder
+
+
+def table(scored, layout):
+    head, *rows = formats.lines(scored, layout)
+    return head, rows
+
+
+@pytest.mark.parametrize("layout", list(HEADS))
+def test_each_format_has_its_challenges_columns_and_a_row_an_image(scored, layout):
+    head, rows = table(scored, layout)
+    assert head == HEADS[layout]
+    assert [row[0] for row in rows] == scored.images
+    assert {len(row) for row in rows} == {len(head)}
+
+
+@pytest.mark.parametrize("layout", ["isic2018", "isic2019"])
+def test_scores_for_balanced_accuracy_lie_between_0_and_1_and_sum_to_1(scored, layout):
+    values = np.array([row[1:] for row in table(scored, layout)[1]], float)
+    assert values.min() >= 0
+    assert values.max() <= 1
+    assert values.sum(axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_isic2018_sums_probabilities_and_priors_before_it_divides(scored):
+    """By hand: AKIEC is (AK + SCC) over the sum of their priors, not the sum of two scores."""
+    _, rows = table(scored, "isic2018")
+    for row, p in zip(rows, scored.probabilities, strict=True):
+        of = dict(zip(NINE.classes, p, strict=True))
+        prior = dict(zip(NINE.classes, PRIOR, strict=True))
+        ratio = {code: of[code] / prior[code] for code in ("MEL", "NV", "BCC", "BKL", "DF", "VASC")}
+        ratio["AKIEC"] = (of["AK"] + of["SCC"]) / (prior["AK"] + prior["SCC"])
+        by_hand = [ratio[code] / sum(ratio.values()) for code in SEVEN.classes]
+        assert [float(cell) for cell in row[1:]] == pytest.approx(by_hand, rel=1e-8)
+
+
+def test_isic2019_leaves_unk_out_because_it_means_another_thing_there(scored):
+    _, rows = table(scored, "isic2019")
+    assert {row[-1] for row in rows} == {"0"}
+    ratio = scored.probabilities[:, :8] / PRIOR[:8]
+    found = np.array([row[1:9] for row in rows], float)
+    assert found == pytest.approx(ratio / ratio.sum(axis=1, keepdims=True), rel=1e-8)
+
+
+def test_siim2020_gives_the_melanoma_probability(scored):
+    _, rows = table(scored, "siim2020")
+    assert [float(row[1]) for row in rows] == pytest.approx(scored.probabilities[:, 0], rel=1e-8)
+
+
+def test_full_gives_probabilities_the_malignant_sum_and_what_was_imputed(scored):
+    _, rows = table(scored, "full")
+    found = np.array([row[1:10] for row in rows], float)
+    assert found == pytest.approx(scored.probabilities, rel=1e-8)
+    by_hand = scored.probabilities[:, [0, 2, 3, 7]].sum(axis=1)  # MEL, BCC, AK, SCC
+    assert [float(row[-2]) for row in rows] == pytest.approx(by_hand, rel=1e-8)
+    assert [row[-1] for row in rows[:3]] == ["age", "", "age sex site"]
+
+
+@pytest.mark.parametrize(("view", "layout"), [(v, f) for v in VIEWS for f in HEADS])
+def test_a_view_gives_each_format_that_it_can(view, layout):
+    classes = len(VIEWS[view].classes)
+    one = Scored(["a"], np.full((1, classes), 1 / classes), [()], VIEWS[view], np.full(classes, 1 / classes))
+    if (view, layout) == ("isic2018", "isic2019"):
+        with pytest.raises(BundleError, match="isic2019 can't be made from this bundle"):
+            list(formats.lines(one, layout))
+    else:
+        assert len(list(formats.lines(one, layout))) == 2
+
+
+def test_a_format_that_nobody_knows_lists_those_that_there_are():
+    with pytest.raises(DataError, match="isic2018, isic2019, siim2020, full"):
+        formats.check("isic2017", EIGHT)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_a_batch_of_any_size_gives_what_the_service_answers_image_by_image(runners, images, batch):
+    runner = runners["nine"]
+    patients = {"img1": Patient(80, "male", "torso"), "img3": Patient(None, "female", None)}
+    files = predict_folder.image_files(images)
+    scored, problems = predict_folder.predict_folder(runner, files, patients, batch)
+    assert problems == []
+    assert list(scored.images) == ["PNG5", "img0", "img1", "img2", "img3", "img4"]
+    for name, row, imputed in zip(scored.images, scored.probabilities, scored.imputed, strict=True):
+        answer = inference.answer(files[name](), patients.get(name, Patient()), runner)
+        assert list(answer.probabilities.values()) == pytest.approx(row, abs=1e-6)
+        assert answer.imputed == imputed
+
+
+@pytest.mark.parametrize("batch", [1, 2, 16])
+def test_what_cannot_be_read_is_listed_and_all_others_are_written(loaded, runners, images, tmp_path, batch):
+    (images / "img1.jpg").write_bytes(b"no image")
+    (images / "img2.jpg").write_bytes(picture(2)[:300])
+    files = predict_folder.image_files(images)
+    files["gone"] = (images / "gone.jpg").read_bytes
+    scored, problems = predict_folder.predict_folder(runners["nine"], files, {}, batch)
+    assert [name for name, _ in problems] == ["img1", "img2", "gone"]
+    assert "neither a JPEG nor a PNG" in problems[0][1]
+    assert list(scored.images) == ["PNG5", "img0", "img3", "img4"]
+
+
+def test_a_folder_goes_to_a_csv_with_its_metadata(loaded, images, tmp_path):
+    metadata, out = tmp_path / "patients.csv", tmp_path / "answers.csv"
+    metadata.write_text("image,age,sex,site\nimg0.jpg,55,male,torso\nimg1,,female,\n")
+    assert predict_folder.score(loaded["nine"], images, metadata, "full", out) == []
+    with out.open(newline="") as opened:
+        rows = {row["image"]: row["imputed"] for row in csv.DictReader(opened)}
+    assert rows["img0"] == ""
+    assert rows["img1"] == "age site"
+    assert rows["img2"] == "age sex site"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["answers.csv", "images", "patients.csv"]
+
+
+def test_an_impossible_format_is_refused_before_any_image_is_read(loaded, tmp_path):
+    with pytest.raises(BundleError, match="isic2019"):
+        predict_folder.score(loaded["isic2018"], tmp_path / "absent", None, "isic2019", tmp_path / "a.csv")
+
+
+def test_a_failed_write_leaves_the_old_file(scored, tmp_path, monkeypatch):
+    out = tmp_path / "a.csv"
+    out.write_text("old")
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predict_folder.csv, "writer", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        predict_folder.write_csv(scored, "full", out)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+    assert out.read_text() == "old"
+
+
+def test_a_folder_without_images_two_files_of_one_id_and_no_folder_are_errors(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        predict_folder.image_files(tmp_path / "absent")
+    with pytest.raises(DataError, match=r"no \.jpg"):
+        predict_folder.image_files(tmp_path)
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / name).write_bytes(picture())
+    with pytest.raises(DataError, match=r"two files of the same id: a[.]jpg"):
+        predict_folder.image_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,age\na,old\n", "p.csv, line 2, column age: age is 'old'"),
+        ("image,age\na,\nb,130\n", "p.csv, line 3, column age"),
+        ("image,age\na,nan\n", "column age"),
+        ("image,sex\na,m\n", "line 2, column sex: sex is 'm'"),
+        ("image,site\na,arm\n", "line 2, column site"),
+        ("image,site\na,unknown\n", "line 2, column site"),
+        ("image,age_approx\na,5\n", "line 1: the columns are image, age_approx"),
+        ("age,sex\n5,male\n", "line 1: the columns are"),
+        ("image,age\na,5\na.jpg,6\n", "line 3: a is listed twice"),
+        ("image,age\n,5\n", "line 2: no image is named"),
+        ("", "line 1: the columns are"),
+    ],
+)
+def test_a_wrong_patient_table_is_an_error_that_names_the_row(tmp_path, text, message):
+    file = tmp_path / "p.csv"
+    file.write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_metadata(file)
+    assert message in str(caught.value)
+
+
+def test_a_patient_table_is_read_with_missing_cells_columns_and_a_byte_order_mark(tmp_path):
+    file = tmp_path / "p.csv"
+    file.write_bytes(b"\xef\xbb\xbfimage,age,site\r\na.JPG, 55 ,torso\r\nb,,\r\n")
+    assert read_metadata(file) == {"a": Patient(55.0, None, "torso"), "b": Patient()}
+
+
+def test_a_class_that_training_never_saw_scores_zero():
+    prior = np.array([0.5, 0.5, 0, 0, 0, 0, 0, 0, 0])
+    one = Scored(["a"], np.full((1, 9), 1 / 9), [()], NINE, prior)
+    row = next(iter(table(one, "isic2018")[1]))
+    assert [float(cell) for cell in row[1:]] == [0.5, 0.5, 0, 0, 0, 0, 0]
+
+
+def test_the_calibrations_prior_is_the_one_that_is_divided_by(runners, images):
+    """A bundle with another prior gives other decision scores and the same probabilities."""
+    from dataclasses import replace
+
+    runner = runners["nine"]
+    scored, _ = predict_folder.predict_folder(runner, predict_folder.image_files(images), {})
+    assert (scored.prior == runner.bundle.calibration.prior).all()
+    other = replace(scored, prior=np.full(9, 1 / 9))
+    assert table(scored, "full") == table(other, "full")
+    assert table(scored, "isic2018") != table(other, "isic2018")
+    assert isinstance(runner.bundle.calibration, Calibration)

@@ -1,0 +1,183 @@
+"""The real `bentoml serve` over HTTP."""
+
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dermaflow.impute.apply import Patient
+from dermaflow.serve import inference
+from helpers_bundle import picture
+from helpers_service import BENTOML, environment, scratch_root, serving
+
+pytestmark = pytest.mark.slow
+
+FOREIGN = ("torch", "timm", "pandas", "pyarrow", "sklearn", "matplotlib", "mlflow", "dvc", "PIL")
+OURS = ("dermaflow.params", "dermaflow.outputs", "dermaflow.tracking", "dermaflow.model", "dermaflow.train")
+
+
+def ask(client, file, name="lesion.jpg", **fields):
+    return client.post("/predict", files={"image": (name, file, "image/jpeg")}, data=fields)
+
+
+def exif_jpeg(file):
+    """Put an EXIF segment (orientation 6: turn it a quarter clockwise) behind a JPEG's first marker."""
+    tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    segment = b"Exif\x00\x00" + tiff
+    return file[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2) + segment + file[2:]
+
+
+def test_the_answer_over_http_is_what_the_networks_say(client, served, runner):
+    file = picture(1, (600, 450))
+    response = ask(client, file, age="55", sex="male", site="torso")
+    assert response.status_code == 200
+    body = response.json()
+    assert body["probabilities"] == pytest.approx(
+        inference.answer(file, Patient(55, "male", "torso"), runner).probabilities, abs=1e-6
+    )
+    assert len(body["top3"]) == 3
+    keys = ("version", "git_commit", "data_md5", "mlflow_run_id")
+    assert body["model"] == {key: served.champion.record[key] for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "said"),
+    [
+        (picture(), {"age": "121"}, "age must be"),
+        (picture(), {"sex": "m"}, "sex must be"),
+        (picture(), {"site": "arm"}, "site must be"),
+        (picture(), {"agee": "55"}, "agee is no known field"),
+        (b"hello", {}, "image: neither a JPEG nor a PNG image"),
+        (b"", {}, "image is missing"),
+        (picture()[:-300], {}, "image: the image is truncated or damaged"),
+    ],
+)
+def test_a_wrong_request_is_a_400_that_says_what_is_wrong(client, file, fields, said):
+    response = ask(client, file, **fields)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(said)
+
+
+def test_text_in_the_images_place_is_a_400_and_never_fetched(client, served):
+    own = f"{served.address}/fetched"
+    response = client.post("/predict", data={"image": own}, files={"age": (None, "55")})
+    assert (response.status_code, response.json()) == (400, {"error": "image must be a file, not text"})
+    assert "/fetched" not in served.log.read_text()
+
+
+def test_a_request_over_the_limit_is_a_413_with_and_without_a_declared_length(client):
+    large = picture() + bytes(33 * 2**20)
+
+    def chunks():
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for start in range(0, len(large), 2**20):
+            yield large[start : start + 2**20]
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert ask(client, large).status_code == 413
+    assert client.post("/predict", content=chunks(), headers=headers).status_code == 413
+    assert ask(client, picture()).status_code == 200
+
+
+def test_exif_turns_the_image_upright_and_does_no_harm(client, runner):
+    file = picture(3, (640, 480))
+    turned = ask(client, exif_jpeg(file))
+    assert turned.status_code == 200
+    expected = inference.answer(exif_jpeg(file), Patient(), runner).probabilities
+    assert turned.json()["probabilities"] == pytest.approx(expected, abs=1e-6)
+    assert turned.json()["probabilities"] != ask(client, file).json()["probabilities"]
+
+
+def test_a_large_photograph_is_answered_in_time(client):
+    response = ask(client, picture(5, (4000, 3000)))
+    assert response.status_code == 200
+    assert response.json()["elapsed_ms"] < 3000
+
+
+def test_requests_side_by_side_get_their_own_answers(client, runner):
+    files = [picture(seed, (300, 200)) for seed in range(6)] * 5
+    alone = {file: inference.answer(file, Patient(), runner).probabilities for file in set(files)}
+    with ThreadPoolExecutor(12) as pool:
+        for file, response in zip(files, pool.map(lambda file: ask(client, file), files), strict=True):
+            assert response.status_code == 200
+            assert response.json()["probabilities"] == pytest.approx(alone[file], abs=1e-6)
+
+
+def test_the_first_page_is_ours_and_the_documents_stay_reachable(client):
+    page = client.get("/")
+    assert "Assess a dermoscopic image" in page.text
+    assert "googletagmanager" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for path in ("/info", "/api", "/openapi.json", "/model", "/livez", "/readyz", "/docs.json"):
+        assert client.get(path).status_code == 200
+
+
+def test_our_figures_are_among_the_metrics(client):
+    ask(client, picture())
+    ask(client, b"x")
+    text = client.get("/metrics").text
+    assert re.search(r'dermaflow_answers_total\{.*diagnosis="', text)
+    assert re.search(r'dermaflow_refusals_total\{.*status="400"', text)
+    assert "dermaflow_predict_seconds_count" in text
+
+
+def test_the_log_holds_nothing_of_image_or_patient(client, served):
+    ask(client, picture(), name="jane-doe.jpg", age="47.125", site="palms/soles")
+    ask(client, b"x", name="jane-doe.jpg", age="48.125")
+    log = served.log.read_text()
+    assert "path=/predict" in log
+    for secret in ("jane-doe", "47.125", "48.125", "palms"):
+        assert secret not in log
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's table of sockets")
+def test_the_service_listens_on_the_loopback_address_only(served):
+    port = f"{int(served.address.rpartition(':')[2]):04X}"
+    tables = "".join(Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    rows = [line.split() for line in tables.splitlines()]
+    listening = [row[1].split(":") for row in rows if row[3] == "0A"]
+    assert [address for address, found in listening if found == port] == ["0100007F"]
+
+
+def test_without_a_champion_the_server_refuses_to_start_in_one_line(tmp_path):
+    root = scratch_root(tmp_path)
+    done = subprocess.run(
+        [BENTOML, "serve"],
+        cwd=root,
+        env=environment(root),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: champion.json: no model is promoted")
+    assert "make repro" in done.stderr
+    assert "dermaflow models promote" in done.stderr
+    assert "DERMAFLOW_BUNDLE=" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_challenger_is_served_from_its_folder(tmp_path, bundle_folder, runner):
+    root = scratch_root(tmp_path / "root")
+    with serving(root, log=tmp_path / "log", DERMAFLOW_BUNDLE=str(bundle_folder)) as address:
+        response = httpx.post(
+            f"{address}/predict", files={"image": ("a.jpg", picture())}, timeout=30, trust_env=False
+        )
+    assert response.json()["model"]["version"] == f"unpromoted:{runner.bundle.digest[:12]}"
+
+
+def test_the_service_needs_none_of_the_training_packages(tmp_path, bundle_folder):
+    code = "import json, sys, dermaflow.serve.service; print(json.dumps(sorted(sys.modules)))"
+    env = environment(scratch_root(tmp_path), DERMAFLOW_BUNDLE=str(bundle_folder))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    loaded = set(json.loads(done.stdout))
+    assert "dermaflow.serve.app" in loaded
+    assert loaded & {*FOREIGN, *OURS} == set()

@@ -1,0 +1,98 @@
+"""Near-duplicates: candidates are complete, copies are confirmed, unlike lesions behind one lens are not."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from dermaflow.splits import near
+
+
+def skins(rng, count):
+    """Smooth textures, as unlike as skin gets."""
+    noise = rng.normal(size=(count, 64, 64))
+    smooth = np.stack([gaussian_filter(image, 2, mode="reflect") for image in noise])
+    return np.clip(128 + 300 * smooth, 0, 255).astype(np.uint8)
+
+
+def behind_lens(images, radius=24):
+    y, x = np.mgrid[:64, :64] - 31.5
+    return np.where(np.hypot(x, y) < radius, images, 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_copy_in_each_orientation_is_found(rng, turn):
+    images = skins(rng, 12)
+    copy = np.clip(near.turned(images[3:4], turn).astype(int) + rng.integers(-2, 3, (1, 64, 64)), 0, 255)
+    pairs = near.find(np.concatenate([images, copy.astype(np.uint8)]), 8, 0.95)
+    assert list(zip(pairs.first, pairs.second, strict=True)) == [(3, 12)]
+    assert pairs.correlation[0] > 0.98
+    assert pairs.hamming[0] <= 8
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_hashes_of_all_orientations_are_those_of_the_turned_image(rng, turn):
+    images = skins(rng, 5)
+    straight = near.hashes(np.ascontiguousarray(near.turned(images, turn)))[0]
+    bits = np.bitwise_count(near.hashes(images)[turn] ^ straight)
+    assert bits.max() <= 2  # float32 rounding beside the median
+
+
+def test_candidates_are_those_that_all_pairs_give(rng):
+    base = rng.integers(0, 2**63, 40, dtype=np.uint64)
+    flips = [sum(1 << int(b) for b in rng.choice(64, n, replace=False)) for n in rng.integers(0, 13, 160)]
+    hashed = np.concatenate([base, np.repeat(base, 4) ^ np.array(flips, np.uint64)])
+    turns = np.stack([hashed, *(rng.integers(0, 2**63, (7, len(hashed)), dtype=np.uint64))])
+    first, second, turn, bits = near._candidates(turns, 8)
+    slow = {
+        (a, b, t)
+        for t in range(8)
+        for a in range(len(hashed))
+        for b in range(a + 1, len(hashed))
+        if int(turns[t, a] ^ hashed[b]).bit_count() <= 8
+    }
+    assert set(zip(first.tolist(), second.tolist(), turn.tolist(), strict=True)) == slow
+    assert len(slow) > 60
+    assert bits.max() <= 8
+
+
+def test_unlike_lesions_behind_the_same_lens_are_not_confirmed(rng):
+    skin = np.full((20, 64, 64), 200) + rng.normal(0, 3, (20, 64, 64))
+    pairs = near.find(behind_lens(np.clip(skin, 0, 255)), 8, 0.95)
+    assert len(pairs.first) == 0
+
+
+def test_the_same_lesion_behind_a_lens_is_confirmed(rng):
+    images = behind_lens(skins(rng, 6))
+    pairs = near.find(np.concatenate([images, images[2:3, ::-1]]), 8, 0.95)
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([2], [6])
+
+
+def test_the_rim_is_what_hangs_on_to_a_dark_corner():
+    image = np.full((1, 64, 64), 200, np.uint8)
+    image[0, 30:34, 30:34] = 5  # a dark lesion stays
+    assert not near.rim(image).any()
+    lens = behind_lens(image)
+    marked = near.rim(lens)[0]
+    assert marked[0, 0]
+    assert marked[31, 9]  # widened beyond the edge at 7.5
+    assert not marked[32, 32]
+
+
+def test_plain_fields_are_not_compared(rng):
+    plain = np.full((3, 64, 64), 90, np.uint8)
+    assert not near.comparable(plain).any()
+    assert len(near.find(plain, 8, 0.95).first) == 0
+    assert near.comparable(skins(rng, 2)).all()
+
+
+def test_narrowly_refused_pairs_are_kept_and_others_not(rng):
+    images = skins(rng, 1).astype(float)
+    noisy = [np.clip(images + rng.normal(0, sigma, images.shape), 0, 255) for sigma in (7, 60)]
+    pairs = near.find(np.concatenate([images, *noisy]).astype(np.uint8), 10, 0.99)
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([0], [1])
+    assert 0.94 <= pairs.correlation[0] < 0.99
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)

@@ -1,0 +1,278 @@
+"""Laws of the split: nothing parts a group, order does not matter, each drop has its reason."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from split_world import RANKS, facts_of, picture, place, split, world
+
+from dermaflow import outputs, releases, splits
+from dermaflow.errors import DataError
+from dermaflow.splits import groups, ledger
+from dermaflow.taxonomy import VIEWS
+
+
+def why(result, image):
+    return result.cases.set_index("image_id").why_dropped[image]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_patient_lesion_or_group_stands_in_two_places(seed):
+    result = split(world(seed), seed=seed)
+    cases = result.cases.assign(place=place(result).to_numpy())
+    for name in ("patient_id", "lesion_id", "group"):
+        assert cases.groupby(name)["place"].nunique().max() == 1
+    assert all(entry[kind] == 0 for entry in result.ledger["overlaps"] for kind in ledger.KINDS)
+
+
+def test_the_split_does_not_depend_on_the_order_of_rows():
+    merged = world()
+    facts = facts_of(merged)
+    shuffled = {name: table.sample(frac=1, random_state=1) for name, table in facts.items()}
+    one, other = split(merged, facts), split(merged.sample(frac=1, random_state=3), shuffled)
+    assert one.cases.equals(other.cases)
+    assert one.pairs.equals(other.pairs)
+    assert one.ledger == other.ledger
+
+
+def test_another_seed_gives_another_split():
+    assert (place(split(world(), seed=1)) != place(split(world(), seed=2))).mean() > 0.3
+
+
+def test_the_hold_out_does_not_depend_on_the_number_of_folds():
+    few, many = split(world(), folds=2), split(world(), folds=5)
+    assert few.holdout.equals(many.holdout)
+
+
+def test_hold_out_diagnoses_stand_in_the_holdout_table_alone():
+    merged = world()
+    result = split(merged)
+    aside = result.cases[result.cases.split == "hold_out"]
+    assert aside.diagnosis.isna().all()
+    assert result.cases[result.cases.split == "train"].diagnosis.notna().all()
+    told = result.holdout.set_index("image_id").diagnosis
+    assert told.to_dict() == merged.set_index("image_id").diagnosis[told.index].to_dict()
+    assert set(told.index) == set(aside.image_id)
+
+
+def test_shares_are_kept_within_each_release_and_diagnosis():
+    merged = world(counts=(("isic2018", 500), ("isic2019", 500), ("isic2020", 500)))
+    result = split(merged, hold_out=0.15, folds=4)
+    bins = place(result)
+    table = pd.crosstab([merged.release, merged.diagnosis], bins.reindex(merged.image_id).to_numpy())
+    share = table.div(table.sum(axis=1), axis=0)
+    large = table.sum(axis=1) > 150
+    assert (share.loc[large, "hold_out-1"] - 0.15).abs().max() < 0.03
+    assert (share.loc[large].drop(columns="hold_out-1") - 0.85 / 4).abs().max(axis=None) < 0.03
+
+
+def test_every_class_stands_in_every_fold_and_the_hold_out_if_it_has_groups_enough():
+    for seed in range(8):
+        merged = world(seed, counts=(("isic2018", 40), ("isic2019", 40)))
+        rare = [f"{release}_{number}" for release in RANKS[:2] for number in (seed, seed + 9)]
+        merged.loc[merged.lesion_id.isin(rare), "diagnosis"] = "VASC"  # four groups in two releases
+        result = split(merged, facts_of(merged, RANKS[:2]), seed=seed)
+        bins = place(result)[merged.image_id[merged.diagnosis == "VASC"]]
+        assert set(bins) == {"hold_out-1", "train0", "train1", "train2"}  # three folds and the hold-out
+
+
+def test_a_diagnosis_with_one_group_is_trained_on():
+    for seed in range(10):
+        merged = world(seed, counts=(("isic2018", 60),), codes=["NV"])
+        merged.loc[merged.lesion_id == "isic2018_7", "diagnosis"] = "VASC"
+        result = split(merged, facts_of(merged, RANKS[:1]), seed=seed)
+        cases = result.cases[result.cases.lesion_id == "isic2018_7"]
+        assert set(cases.split) == {"train"}
+
+
+def test_a_release_added_at_the_end_moves_no_group_of_the_others():
+    merged = world()
+    before = merged[merged.release != "isic2020"]
+    one, both = place(split(before, facts_of(before, RANKS[:2]))), place(split(merged))
+    assert (one == both[one.index]).all()
+
+
+def test_groups_join_patients_lesions_and_duplicates_through_dropped_rows():
+    merged = world()
+    lesions = merged[merged.release == "isic2018"].drop_duplicates("lesion_id").index[:3]
+    first, second, third = merged.image_id[lesions]
+    merged.loc[lesions[1], "duplicate_of"] = first  # dropped, but its lesion joins
+    merged.loc[lesions[2], "patient_id"] = merged.loc[lesions[1], "patient_id"] = "IP_same"
+    result = split(merged)
+    cases = result.cases.set_index("image_id")
+    assert cases.split[second] == "dropped"
+    assert cases.group[first] == cases.group[third]
+    assert why(result, second) == "official duplicate"
+    assert cases.group[second] == -1
+
+
+def test_near_duplicates_are_joined_and_listed():
+    merged = world()
+    a, b = merged.image_id[merged.release == "isic2018"].iloc[[0, -1]]
+    facts = facts_of(merged)
+    turned = np.frombuffer(picture(a), np.uint8).reshape(64, 64)[::-1].tobytes()
+    table = facts["isic2018"]
+    table.loc[table.image_id == b, "thumbnail"] = pd.Series([turned], index=table.index[table.image_id == b])
+    result = split(merged, facts)
+    cases = result.cases.set_index("image_id")
+    assert cases.group[a] == cases.group[b]
+    assert result.pairs[["image_a", "image_b", "kind", "joined"]].to_numpy().tolist() == [
+        [a, b, "near", True]
+    ]
+    assert result.ledger["pairs"]["near_confirmed"] == 1
+    assert cases.split[a] == cases.split[b] != "dropped"
+
+
+def test_of_identical_images_the_one_that_says_more_is_kept():
+    merged = world()
+    rows = merged.index[(merged.release == "isic2018") & (merged.diagnosis == "NV")]
+    a, b = rows[0], rows[-1]
+    merged.loc[a, "age_years"] = None
+    facts = facts_of(merged)
+    facts["isic2018"].loc[facts["isic2018"].image_id.isin(merged.image_id[[a, b]]), "sha256"] = "f" * 64
+    result = split(merged, facts)
+    assert why(result, merged.image_id[a]) == "identical image"
+    assert pd.isna(why(result, merged.image_id[b]))
+    assert result.ledger["pairs"]["identical"] == 1
+
+
+def test_identical_images_with_two_diagnoses_are_both_dropped_and_listed():
+    merged = world()
+    a = merged.image_id[merged.diagnosis == "NV"].iloc[0]
+    b = merged.image_id[merged.diagnosis == "MEL"].iloc[0]
+    facts = facts_of(merged)
+    for table in facts.values():
+        table.loc[table.image_id.isin([a, b]), "sha256"] = "f" * 64
+    result = split(merged, facts)
+    assert why(result, a) == why(result, b) == "conflicting labels"
+    assert result.ledger["conflicting_labels"] == [sorted([a, b])]
+    with pytest.raises(
+        DataError, match=f"2 identical images have different diagnoses: {min(a, b)}={max(a, b)}"
+    ):
+        split(merged, facts, conflicts="error")
+
+
+def test_missing_and_unreadable_images_are_dropped_with_their_reason():
+    merged = world()
+    a, b = merged.image_id.iloc[[0, 40]]
+    result = split(merged, facts_of(merged, absent=[a], unreadable=[b]))
+    assert (why(result, a), why(result, b)) == ("no image file", "unreadable")
+    cases = result.cases.set_index("image_id")
+    assert pd.isna(cases.store[a])
+    assert (cases.width[a], cases.fold[a]) == (0, -1)
+    with pytest.raises(DataError, match=rf"1 listed images have no file \(isic2018 1: {a}\)"):
+        split(merged, facts_of(merged, absent=[a]), missing_images="error")
+
+
+def test_diagnoses_outside_the_view_are_dropped():
+    merged = world(codes=["NV", "MEL", "UNK"])
+    result = split(merged, view=VIEWS["isic2018"])
+    unknown = merged.image_id[merged.diagnosis == "UNK"]
+    assert set(result.cases.set_index("image_id").why_dropped[unknown]) == {"not in view"}
+    assert result.cases.why_dropped.notna().sum() == len(unknown)
+    merged["diagnosis"] = merged.diagnosis.replace("UNK", "AKIEC")
+    assert split(merged, view=VIEWS["isic2018"]).cases.why_dropped.isna().all()
+    assert set(split(merged, view=VIEWS["nine"]).cases.why_dropped.dropna()) == {"not in view"}
+
+
+def test_too_large_a_group_is_an_alarm():
+    merged = world()
+    merged["patient_id"] = "IP_everyone"
+    with pytest.raises(
+        DataError, match=r"a group holds \d+ images of 1 patients and \d+ lesions: ISIC_.*max_group"
+    ):
+        split(merged)
+
+
+def test_too_few_groups_and_no_image_at_all_are_said():
+    merged = world(counts=(("isic2018", 3),), codes=["NV"])
+    with pytest.raises(DataError, match=r"3 groups of images leave .* empty"):
+        split(merged, facts_of(merged, RANKS[:1]), folds=5)
+    with pytest.raises(DataError, match=r"no image is left.*no image file \d+"):
+        split(merged, facts_of(merged, RANKS[:1], absent=merged.image_id))
+
+
+def test_the_funnel_adds_up():
+    merged = world()
+    a = merged.image_id.iloc[0]
+    result = split(merged, facts_of(merged, absent=[a]))
+    steps = result.funnel.groupby("step").images.sum()
+    assert steps["listed"] == len(merged)
+    assert steps["listed"] == steps["train"] + steps["hold_out"] + steps["dropped: no image file"]
+    assert steps["hold_out"] == len(result.holdout)
+
+
+def test_the_store_of_an_image_is_where_its_file_is_located():
+    merged = world()
+    facts = facts_of(merged)
+    image = merged.image_id[merged.release == "isic2018"].iloc[0]
+    facts["isic2019"] = pd.concat([facts["isic2019"], facts["isic2018"].query("image_id == @image")])
+    located = {name: table.image_id.tolist() for name, table in facts.items()}
+    located["isic2018"].remove(image)
+    result = splits.split(
+        merged, facts, located, params=splits.SplitParams(), folds=2, missing_images="error", view=None
+    )
+    case = result.cases.set_index("image_id").loc[image]
+    assert (case.release, case.store) == ("isic2018", "isic2019")
+
+
+def test_official_pairs_without_pixels_say_so():
+    merged = world()
+    a, b = merged.image_id[merged.release == "isic2020"].iloc[[0, -1]]
+    merged.loc[merged.image_id == b, "duplicate_of"] = a
+    pair = split(merged, facts_of(merged, absent=[b])).pairs.iloc[0]
+    assert (pair.image_a, pair.image_b, pair.kind, pair.hamming, pair.correlation) == (
+        a,
+        b,
+        "official",
+        -1,
+        -1,
+    )
+
+
+def test_components_are_those_of_a_slow_search():
+    rng = np.random.default_rng(4)
+    first, second = rng.integers(0, 60, (2, 35))
+    found = groups.join(60, [(first, second)])
+    slow = list(range(60))
+    for _ in range(60):
+        for a, b in zip(first, second, strict=True):
+            slow[a] = slow[b] = min(slow[a], slow[b])
+    assert found.tolist() == groups.renumber(np.array(slow)).tolist()
+    assert len(set(slow)) > 10
+
+
+def test_missing_ids_join_nobody():
+    first, second = groups.same(pd.Series(["a", None, "b", "a", None, "a"], dtype="str"))
+    assert (first.tolist(), second.tolist()) == ([0, 0], [3, 5])
+
+
+def test_tables_pass_their_declarations():
+    result = split(world())
+    outputs.cases.check(result.cases)
+    outputs.holdout.check(result.holdout)
+    outputs.pairs.check(result.pairs)
+
+
+@pytest.mark.isic
+def test_a_random_split_of_the_official_tables_leaks_what_was_published(isic):
+    tables = {name: releases.read(name, releases.find_release(isic, name)) for name in RANKS}
+    merged = releases.merge(tables)
+    rng = np.random.default_rng(1)
+    cases = merged.assign(split="train", fold=0, group=0)
+    place = pd.Series(np.where(rng.random(len(cases)) < 0.2, "hold_out", "fold 0"), index=cases.image_id)
+    shares = ledger.shares_with_train(cases, place)
+    assert shares["isic2018"]["lesion"] == pytest.approx(0.39, abs=0.02)
+    assert shares["isic2020"]["patient"] == pytest.approx(0.999, abs=0.002)
+    own = ledger.shares_with_train(cases.assign(release="all"), place[cases.image_id])
+    assert own["all"]["lesion"] == pytest.approx(0.66, abs=0.02)
+
+
+@pytest.mark.isic
+def test_the_official_tables_split_cleanly_in_seconds(isic):
+    tables = {name: releases.read(name, releases.find_release(isic, name)) for name in RANKS}
+    merged = releases.merge(tables)
+    result = split(merged, facts_of(merged.iloc[::20]), folds=5)
+    assert (result.cases.split != "dropped").sum() > 2_800
+    assert all(entry[kind] == 0 for entry in result.ledger["overlaps"] for kind in ledger.KINDS)
+    random = result.ledger["random_split"]["overlaps"][-1]
+    assert random["patient"] > 100

@@ -1,0 +1,113 @@
+"""Sixteen augmentations, each for itself, each draw its own."""
+
+import warnings
+
+import albumentations
+import numpy as np
+import pytest
+
+from dermaflow.train import augment as module
+from dermaflow.train.augment import Augment
+from dermaflow.train.params import AugmentParams
+
+SIXTEEN = tuple(AugmentParams.model_fields)
+PX = 48
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (12, 12, 3), np.uint8)
+    return np.kron(coarse, np.ones((4, 4, 1), np.uint8)) // 2 + rng.integers(0, 99, (PX, PX, 3), np.uint8)
+
+
+def only(*names, p=1.0):
+    return AugmentParams.model_validate({name: {"p": p if name in names else 0} for name in SIXTEEN})
+
+
+def test_there_are_sixteen():
+    assert len(SIXTEEN) == 16
+
+
+@pytest.mark.parametrize("name", SIXTEEN)
+def test_each_augmentation_changes_the_image_alone(name, pixels):
+    augment = Augment(only(name), PX)
+    found = [augment(pixels, 1, 0, draw) for draw in range(4)]
+    assert all(image.shape == pixels.shape and image.dtype == np.uint8 for image in found)
+    assert any((image != pixels).any() for image in found)
+
+
+def test_all_switched_off_leaves_every_pixel(pixels):
+    assert np.array_equal(Augment(only(), PX)(pixels, 1, 0, 0), pixels)
+
+
+def test_all_sixteen_work_together(pixels):
+    grouped = ("motion_blur", "median_blur", "gaussian_blur", "gauss_noise")
+    grouped += ("optical_distortion", "grid_distortion", "elastic")
+    chances = {name: {"p": 0.25 if name in grouped else 0.7} for name in SIXTEEN}
+    augment = Augment(AugmentParams.model_validate(chances), PX)
+    seen = {augment(pixels, 1, 0, draw).tobytes() for draw in range(50)}
+    assert len(seen) == 50
+
+
+def test_no_two_draws_and_no_two_epochs_repeat(pixels):
+    augment = Augment(AugmentParams(), PX)
+    seen = {augment(pixels, 1, epoch, draw).tobytes() for epoch in range(4) for draw in range(25)}
+    assert len(seen) == 100
+
+
+def test_augmentations_are_drawn_independently(pixels):
+    augment = Augment(only("brightness", "cutout", p=0.5), PX)
+    found = [augment(pixels, 1, 0, draw) for draw in range(400)]
+    hole = np.array([(image == 0).all(axis=2).sum() > 200 for image in found])
+    bright = np.array(
+        [np.abs(image.astype(int) - pixels)[image.any(axis=2)].mean() > 0.01 for image in found]
+    )
+    for part in (hole & bright, hole & ~bright, bright & ~hole, ~hole & ~bright):
+        assert part.mean() == pytest.approx(0.25, abs=0.08)
+
+
+def test_a_draw_gives_the_same_bytes_whatever_came_before(pixels):
+    one, other = Augment(AugmentParams(), PX), Augment(AugmentParams(), PX)
+    forwards = [one(pixels, 3, 2, draw) for draw in range(8)]
+    backwards = [other(pixels, 3, 2, draw) for draw in reversed(range(8))]
+    assert all(np.array_equal(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
+    assert not np.array_equal(one(pixels, 4, 2, 0), forwards[0])
+
+
+def test_of_one_group_at_most_one_is_applied_and_each_by_its_own_chance(pixels):
+    params = AugmentParams.model_validate(
+        {name: {"p": 0} for name in SIXTEEN} | {"median_blur": {"p": 0.5}, "gauss_noise": {"p": 0.1}}
+    )
+    augment = Augment(params, PX)
+    unchanged = np.mean([np.array_equal(augment(pixels, 1, 0, draw), pixels) for draw in range(400)])
+    assert unchanged == pytest.approx(0.4, abs=0.08)
+
+
+def test_noise_stays_within_its_variance(pixels):
+    grey = np.full((PX, PX, 3), 128, np.uint8)
+    augment = Augment(only("gauss_noise"), PX)
+    deviation = [augment(grey, 1, 0, draw).std() for draw in range(20)]
+    assert 1.8 < min(deviation) < max(deviation) < 6  # the square roots of 5 and 30; old names gave 51 to 112
+
+
+def test_an_argument_of_an_older_version_is_an_error(monkeypatch):
+    monkeypatch.setattr(module, "_transforms", lambda _: [albumentations.GaussNoise(var_limit=(5, 30), p=1)])
+    warnings.simplefilter("ignore")  # the error is our own doing, not pytest's
+    with pytest.raises(UserWarning, match="are not valid"):
+        Augment(AugmentParams(), PX)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"motion_blur": {"p": 0.6}, "gauss_noise": {"p": 0.6}}, "blurs and noise add up to 1.2"),
+        ({"grid_distortion": {"p": 0.9}, "elastic": {"p": 0.9}}, "distortions add up to 1.8"),
+        ({"motion_blur": {"p": 0.5, "kernel_px": 4}}, "must be odd"),
+        ({"gauss_noise": {"p": 0.5, "variance": [30, 5]}}, "must ascend"),
+        ({"cutout": {"p": 0.5, "sides": 1}}, "Extra inputs"),
+    ],
+)
+def test_wrong_values_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        AugmentParams.model_validate(wrong)

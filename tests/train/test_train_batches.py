@@ -1,0 +1,98 @@
+"""What an epoch shows depends on seed and epoch alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from dermaflow.errors import TrainingError
+from dermaflow.train.augment import Augment
+from dermaflow.train.batches import TrainBatches, drawn_prior, draws, natural_prior, plain_batches
+from dermaflow.train.params import AugmentParams
+
+TARGETS = np.repeat([0, 1, 3], [64, 16, 4])
+
+
+def make(rows, reader, *, workers=0, part=(0, 1), batch=8, drawn_images=30):
+    augment = Augment(AugmentParams(), 32)
+    return TrainBatches(
+        rows(30),
+        reader,
+        augment,
+        drawn_images=drawn_images,
+        batch=batch,
+        power=0.5,
+        seed=1,
+        workers=workers,
+        part=part,
+    )
+
+
+def same(one, other):
+    return len(one) == len(other) and all(
+        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True)
+    )
+
+
+def test_power_goes_from_natural_over_square_roots_to_balanced():
+    assert drawn_prior(TARGETS, 0, 4) == pytest.approx(natural_prior(TARGETS, 4))
+    assert drawn_prior(TARGETS, 0.5, 4) == pytest.approx([8 / 14, 4 / 14, 0, 2 / 14])
+    assert drawn_prior(TARGETS, 1, 4) == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1])
+def test_the_draws_follow_the_prior(power):
+    drawn = np.concatenate([draws(TARGETS, 50, power, 1, epoch) for epoch in range(100)])
+    found, wanted = natural_prior(TARGETS[drawn], 4), drawn_prior(TARGETS, power, 4)
+    assert found == pytest.approx(wanted, abs=0.004)
+
+
+def test_a_natural_epoch_shows_each_row_once_in_another_order():
+    one, other = (draws(TARGETS, len(TARGETS), 0, 1, epoch) for epoch in (0, 1))
+    assert sorted(one) == list(range(len(TARGETS)))
+    assert sorted(other) == list(range(len(TARGETS)))
+    assert not np.array_equal(one, other)
+
+
+def test_no_row_comes_again_before_all_of_its_class_have_come():
+    counts = np.bincount(draws(TARGETS, 300, 1, 1, 0), minlength=len(TARGETS))
+    for target in (0, 1, 3):
+        assert np.ptp(counts[target == TARGETS]) <= 1
+
+
+def test_a_class_too_rare_for_a_place_in_each_epoch_still_comes():
+    rare = np.repeat([0, 1], [999, 1])
+    drawn = np.concatenate([draws(rare, 20, 0, 1, epoch) for epoch in range(500)])
+    assert 2 <= (drawn == 999).sum() <= 25  # 10 expected
+
+
+def test_any_number_of_workers_gives_the_same_batches(rows, reader):
+    wanted = [batch for epoch in (0, 1) for batch in make(rows, reader).epoch(epoch)]
+    for workers in (1, 2):
+        batches = make(rows, reader, workers=workers)
+        assert same(wanted, [batch for epoch in (0, 1) for batch in batches.epoch(epoch)])
+
+
+def test_an_epoch_is_the_same_whichever_came_before(rows, reader):
+    assert same(list(make(rows, reader).epoch(1)), list(make(rows, reader).epoch(1)))
+    assert not same(list(make(rows, reader).epoch(0)), list(make(rows, reader).epoch(1)))
+
+
+def test_two_training_processes_share_the_batch_of_one(rows, reader):
+    whole = list(make(rows, reader).epoch(0))
+    parts = [list(make(rows, reader, part=(rank, 2)).epoch(0)) for rank in (0, 1)]
+    for both, one, other in zip(whole, *parts, strict=True):
+        assert torch.equal(both[0][0::2], one[0])
+        assert torch.equal(both[0][1::2], other[0])
+
+
+def test_batches_that_can_not_be_made_are_errors(rows, reader):
+    with pytest.raises(TrainingError, match="an epoch of 30 images is smaller than a batch of 64"):
+        make(rows, reader, batch=64)
+    with pytest.raises(TrainingError, match="a batch of 9 can't be shared by 2 processes"):
+        make(rows, reader, batch=9, part=(0, 2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_plain_batches_are_the_readers_own_pixels_in_order(workers, rows, reader):
+    images = torch.cat([image for image, _, _ in plain_batches(rows(11), reader, 32, 4, workers)]).numpy()
+    assert all(np.array_equal(image, reader.pixels(f"i{n}", 32)) for n, image in enumerate(images))

@@ -1,0 +1,193 @@
+"""A training learns, stops, goes on after a kill, and refuses what can't be trained."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from dermaflow.errors import TrainingError
+from dermaflow.model.network import build
+from dermaflow.train import loop, resume
+from dermaflow.train.params import AugmentParams
+
+CLASSES = ("MEL", "NV", "BCC")
+
+
+@pytest.fixture
+def run(rows, reader, tiny_model, tiny_train):
+    def fit(model=None, train=None, training=None, validation=None, **more):
+        model, train = model or tiny_model(), train or tiny_train()
+        torch.manual_seed(train.seed)
+        return loop.fit(
+            build(model, 3),
+            rows(48) if training is None else training,
+            rows(12, start=48) if validation is None else validation,
+            reader,
+            classes=CLASSES,
+            model=model,
+            train=train,
+            augment=AugmentParams(),
+            **more,
+        )
+
+    return fit
+
+
+def content(fitted):
+    return {name: value.numpy().tobytes() for name, value in fitted.network.state_dict().items()}
+
+
+def test_training_learns_what_colour_tells(run, tiny_model, reader, rows):
+    fitted = run(tiny_model(epochs=6, lr=0.003, ema=0.8, drawn_images=96))
+    assert fitted.history[-1]["train_loss"] < fitted.history[0]["train_loss"]
+    assert max(record["accuracy"] for record in fitted.history) > 0.8
+    assert [record["epoch"] for record in fitted.history] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_best_weights_are_kept_and_not_the_last(run, monkeypatch, tiny_model):
+    seen, accuracies = [], iter([0.2, 0.9, 0.5])
+    real = loop.Fitting.finish_epoch
+
+    def scripted(self, loss, figures, monitored):
+        seen.append(self.average.module.head.weight.detach().clone())
+        real(self, loss, {**figures, "accuracy": next(accuracies)}, monitored)
+
+    monkeypatch.setattr(loop.Fitting, "finish_epoch", scripted)
+    fitted = run(tiny_model(epochs=3))
+    assert fitted.best_epoch == 2
+    assert torch.equal(fitted.network.head.weight, seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+@pytest.mark.parametrize("monitored", ["accuracy", "balanced_accuracy", "melanoma_auc"])
+def test_training_stops_when_the_monitored_figure_has_not_risen_for_patience(
+    monitored, run, monkeypatch, tiny_model, tiny_train
+):
+    values = iter([0.5, 0.7, 0.7, 0.6, 0.9, 0.9])
+    constant = {"valid_loss": 1.0, "accuracy": 0.1, "balanced_accuracy": 0.1, "melanoma_auc": 0.1}
+    monkeypatch.setattr(loop.monitor, "figures", lambda *_, **__: {**constant, monitored: next(values)})
+    fitted = run(tiny_model(epochs=6, drawn_images=8), tiny_train(patience=2, monitor=monitored))
+    assert (len(fitted.history), fitted.best_epoch) == (4, 2)  # an equal figure is no rise
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_killed_training_goes_on_to_the_same_bytes(killed_after, run, tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def kill(record):
+        if record["epoch"] == killed_after:
+            raise KilledError
+
+    whole = run()
+    with pytest.raises(KilledError):
+        run(checkpoint_dir=tmp_path, on_epoch=kill)
+    assert [file.name for file in tmp_path.iterdir()] == [resume.FILE]
+    told = []
+    resumed = run(checkpoint_dir=tmp_path, on_epoch=told.append)
+    assert [record["epoch"] for record in told] == list(range(killed_after + 1, 4))
+    assert content(resumed) == content(whole)
+    assert resumed.history == whole.history
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(run, tiny_model, tiny_train):
+    model = tiny_model(epochs=1)
+    one, same = run(model), run(model, tiny_train(workers=2))
+    other = run(model, tiny_train(seed=8))
+    assert content(one) == content(same)
+    assert content(one) != content(other)
+
+
+def test_a_state_is_replaced_whole_and_a_damaged_one_is_named(tmp_path):
+    resume.save(tmp_path, {"epoch": 1})
+    resume.save(tmp_path, {"epoch": 2})
+    assert resume.load(tmp_path) == {"epoch": 2}
+    file = tmp_path / resume.FILE
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="Remove it; the training then starts over"):
+        resume.load(tmp_path)
+    assert resume.load(tmp_path / "absent") is None
+
+
+def test_keys_tell_trainings_apart():
+    assert resume.key({"a": 1, "b": 2}) == resume.key({"b": 2, "a": 1}) != resume.key({"a": 1, "b": 3})
+
+
+def test_history_holds_no_timing_but_the_callback_is_told(run, tiny_model):
+    told = []
+    fitted = run(tiny_model(epochs=1), on_epoch=told.append)
+    assert set(told[0]) - set(fitted.history[0]) == {"images_per_second", "precision"}
+    assert told[0]["images_per_second"] > 0
+
+
+def test_bf16_trains_and_returns_float32_weights(fresh_accelerate, run, tiny_model, tiny_train):
+    told = []
+    fitted = run(tiny_model(epochs=1), tiny_train(precision="bf16"), on_epoch=told.append)
+    assert told[0]["precision"] == "bf16"
+    assert fitted.network.head.weight.dtype == torch.float32
+    fresh_accelerate()
+    assert content(fitted) != content(run(tiny_model(epochs=1)))
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step(run, monkeypatch):
+    monkeypatch.setattr(loop.Fitting, "one_step", lambda *_: float("nan"))
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 1\. Lower models"):
+        run()
+
+
+def test_what_can_not_be_trained_is_refused(run, rows, tiny_train):
+    no_rows = rows(0)
+    with pytest.raises(TrainingError, match="no validation image is left"):
+        run(validation=no_rows)
+    with pytest.raises(TrainingError, match="no training image is left"):
+        run(training=no_rows)
+    some = rows(48)
+    with pytest.raises(TrainingError, match="no training image has diagnosis BCC"):
+        run(training=some.take(some.targets != 2))
+    with pytest.raises(TrainingError, match="0 of 32 validation images are melanoma"):
+        run(train=tiny_train(monitor="melanoma_auc"), validation=some.take(some.targets != 0))
+
+
+def test_processes_that_do_not_know_each_other_are_refused(run, monkeypatch):
+    monkeypatch.setattr(loop, "Accelerator", lambda **_: type("Alone", (), {"num_processes": 1})())
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="2 processes were started, 1 know of each other"):
+        run()
+
+
+def test_new_layers_learn_faster_and_only_matrices_decay(tiny_model):
+    model = tiny_model(lr=0.01, head_lr_factor=5, weight_decay=0.1)
+    network = build(model, 3)
+    found = loop.groups(network, model)
+    by_id = {id(p): (group["lr"], group["weight_decay"]) for group in found for p in group["params"]}
+    named = {name: by_id[id(p)] for name, p in network.named_parameters()}
+    assert len(by_id) == len(list(network.parameters()))
+    assert named["head.weight"] == pytest.approx((0.05, 0.1))
+    assert named["head.bias"] == pytest.approx((0.05, 0))
+    assert named["backbone.conv_stem.weight"] == pytest.approx((0.01, 0.1))
+    assert named["backbone.bn1.weight"] == pytest.approx((0.01, 0))
+
+
+def test_the_rate_rises_then_falls_to_nothing(run, tiny_model):
+    rates = []
+    real = loop.Fitting.one_step
+
+    def noted(self, batch, model):
+        rates.append(max(group["lr"] for group in self.optimizer.param_groups))
+        return real(self, batch, model)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Fitting, "one_step", noted)
+        run(tiny_model(epochs=2, drawn_images=40, warmup_share=0.4, lr=0.001, head_lr_factor=1))
+    assert len(rates) == 10
+    assert np.argmax(rates) == 3
+    assert rates[3] == pytest.approx(0.001)
+    assert 0 < rates[0] < rates[1]
+    assert rates[8] > rates[9] >= 0
+
+
+def test_torch_is_left_as_it_was(run, tiny_model, tiny_train):
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    run(tiny_model(epochs=1), tiny_train(threads=before[0] + 1))
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
