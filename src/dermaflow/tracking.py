@@ -9,10 +9,12 @@ The server is `MLFLOW_TRACKING_URI`, else `mlflow.db` (SQLite) with `mlartifacts
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -243,9 +245,15 @@ def _client() -> Any:  # noqa: ANN401 - mlflow is imported late
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     import mlflow  # noqa: PLC0415
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
-    mlflow.set_tracking_uri(uri)
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "The specified dataset source|Hint: Inferred schema", UserWarning)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_uri()
+    mlflow.set_tracking_uri(uri)  # sets the variable too
     return mlflow.MlflowClient(uri)
+
+
+def _local_uri() -> str:
+    return f"sqlite:///{root() / 'mlflow.db'}"
 
 
 def _open(record: Record) -> tuple[Any, str]:
@@ -256,7 +264,7 @@ def _open(record: Record) -> tuple[Any, str]:
         client = _client()
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            local = None if os.environ.get("MLFLOW_TRACKING_URI") else (root() / "mlartifacts").as_uri()
+            local = (root() / "mlartifacts").as_uri() if client.tracking_uri == _local_uri() else None
             experiment_id = client.create_experiment(EXPERIMENT, artifact_location=local)
         else:
             experiment_id = experiment.experiment_id

@@ -61,6 +61,8 @@ def test_epochs_files_and_data_are_in_the_folds_run(project):
     assert [point.value for point in client.get_metric_history(run_id, "accuracy")] == [0.5, 0.6]
     assert client.get_run(run_id).data.metrics["best_epoch"] == 1
     assert [item.path for item in client.list_artifacts(run_id, "model")] == ["model/model.txt"]
+    assert list((project / "mlartifacts").rglob("model.txt"))
+    assert not (project / "mlruns").exists()
 
 
 def test_a_server_that_dies_in_training_costs_nothing(project, monkeypatch):
