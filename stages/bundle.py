@@ -32,7 +32,9 @@ def main() -> None:
     images, folds = params.load(ImagesParams), [int(fold) for fold in params.names("folds")]
     ensemble = outputs.path("ensemble")
     with outputs.replacing(outputs.path("bundle"), folder=True) as folder:
-        members = [exported(model, fold, folder, images) for model in params.names("models") for fold in folds]
+        members = [
+            exported(model, fold, folder, images) for model in params.names("models") for fold in folds
+        ]
         build.assemble(
             folder,
             members,

@@ -19,7 +19,9 @@ def main() -> None:
     )
     with outputs.replacing(outputs.path("ensemble"), folder=True) as folder:
         result.write(folder)
-    tracking.stage("ensemble", metrics=result.metrics, params=result.blend, artifacts={"outputs/ensemble": ""})
+    tracking.stage(
+        "ensemble", metrics=result.metrics, params=result.blend, artifacts={"outputs/ensemble": ""}
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ def main() -> None:
     stress = gate.joined([outputs.read_json(outputs.path(f"stress/{name}.json")) for name in names])
     result = gate.gate(metrics, stress, params.load(GateParams))
     outputs.write_json(outputs.path("gate.json"), result)
-    tracking.stage("gate", metrics={"passed": int(result["passed"]), **stress}, artifacts={"outputs/gate.json": ""})
+    tracking.stage(
+        "gate", metrics={"passed": int(result["passed"]), **stress}, artifacts={"outputs/gate.json": ""}
+    )
     for failure in gate.failures(result):
         print(f"gate: {failure}")
 

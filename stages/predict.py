@@ -29,7 +29,9 @@ def main(release: str) -> None:
     images = {entry.image_id: partial(source.read, entry.image_id) for entry in source.entries}
     rows = outputs.releases.of(release).read(["image_id", "age_years", "sex", "site"])
     patients = {
-        row.image_id: Patient(*(None if pd.isna(cell) else cell for cell in (row.age_years, row.sex, row.site)))
+        row.image_id: Patient(
+            *(None if pd.isna(cell) else cell for cell in (row.age_years, row.sex, row.site))
+        )
         for row in rows.itertuples()
         if row.image_id in images
     }

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,7 +38,7 @@ def data_dir() -> Path:
 
 def is_demo() -> bool:
     """Tell whether data.dvc speaks of the drawn demo release."""
-    return _declared().get("meta", {}).get("source") == DEMO
+    return bool(_declared().get("meta", {}).get("source") == DEMO)
 
 
 def differences() -> list[Difference]:
@@ -51,7 +52,7 @@ def differences() -> list[Difference]:
             for out in stage.outs:
                 now = "nothing"
                 if out.exists:
-                    now = str(out.get_hash()[1].value)
+                    now = str(out.get_hash().value)
                 if now != wanted[out.def_path]:
                     found.append(Difference(out.def_path, wanted[out.def_path], now))
     return found
@@ -133,9 +134,10 @@ def _is_empty(entry: Path) -> bool:
     return entry.is_dir() and not any(entry.iterdir())
 
 
-def _declared() -> dict[str, object] | dict[str, dict[str, str]]:  # data.dvc is ours: meta and outs
+def _declared() -> dict[str, Any]:
+    """Return data.dvc as a dictionary: meta and outs."""
     file = root() / "data.dvc"
     if not file.exists():
         return {}
-    value: dict[str, object] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    value: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return value

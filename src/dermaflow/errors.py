@@ -1,6 +1,10 @@
 """The one family of errors that a user can cause; the command line prints them without a traceback."""
 
 from collections.abc import Iterable
+from typing import Final
+
+MOST: Final = 10
+"""Items that a message lists at most."""
 
 
 class DermaflowError(Exception):
@@ -35,4 +39,4 @@ class TrainingError(DermaflowError):
 def first_ten(items: Iterable[object]) -> str:
     """List at most ten items for a message, and say when there are more."""
     found = [str(item) for item in items]
-    return ", ".join(found[:10]) + (", ..." if len(found) > 10 else "")
+    return ", ".join(found[:MOST]) + (", ..." if len(found) > MOST else "")

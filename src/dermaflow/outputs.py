@@ -6,7 +6,6 @@ beside outputs/ and renamed. Paths are relative to the project's root.
 """
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,8 +46,8 @@ def replacing(target: Path, *, folder: bool = False) -> Iterator[Path]:
         yield scratch
         target.parent.mkdir(parents=True, exist_ok=True)
         if folder and target.exists():
-            os.replace(target, box / "replaced")
-        os.replace(scratch, target)
+            target.replace(box / "replaced")
+        scratch.replace(target)
     finally:
         shutil.rmtree(box, ignore_errors=True)
 
@@ -180,7 +179,7 @@ class Table:
                     "Mend the room that writes this table.",
                 )
             try:
-                ordered[name] = ordered[name].astype(column.dtype)
+                ordered[name] = ordered[name].astype(column.dtype)  # type: ignore[call-overload]
             except (TypeError, ValueError) as error:
                 raise DataError(
                     f"{name} is not {column.dtype}: {error}", self.file, "Mend the room that writes it."
@@ -272,9 +271,7 @@ cases = Table(
 )
 """The only list of images after `split`: one row an image of the merged training tables."""
 
-holdout = Table(
-    "holdout.parquet", {"image_id": _ID, "diagnosis": Column("str", "one of taxonomy.DIAGNOSES")}
-)
+holdout = Table("holdout.parquet", {"image_id": _ID, "diagnosis": Column("str", "one of taxonomy.DIAGNOSES")})
 """The hold-out's diagnoses; only evaluate, ensemble, stress and promotion read them."""
 
 pairs = Table(

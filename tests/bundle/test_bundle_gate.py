@@ -8,7 +8,11 @@ from dermaflow.bundle.gate import failures, gate, joined
 from dermaflow.bundle.params import GateParams
 
 LIMITS = GateParams(
-    min_balanced_accuracy=0.5, min_melanoma_auc=0.8, min_macro_auc=0.8, max_calibration_error=0.1, max_flipped=0.3
+    min_balanced_accuracy=0.5,
+    min_melanoma_auc=0.8,
+    min_macro_auc=0.8,
+    max_calibration_error=0.1,
+    max_flipped=0.3,
 )
 GOOD = {
     "hold_out": {

@@ -4,7 +4,13 @@ import re
 
 from tests_paths import ROOT
 
-READERS = {"stages/split.py", "stages/evaluate.py", "stages/ensemble.py", "stages/bundle.py", "stages/stress.py"}
+READERS = {
+    "stages/split.py",
+    "stages/evaluate.py",
+    "stages/ensemble.py",
+    "stages/bundle.py",
+    "stages/stress.py",
+}
 COMMANDS = {"src/dermaflow/cli/models.py", "src/dermaflow/outputs.py"}
 
 

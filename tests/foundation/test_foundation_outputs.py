@@ -31,11 +31,16 @@ def test_a_forbidden_gap_names_its_row(project):
 def test_an_error_while_writing_leaves_the_old_file_and_no_scratch(project):
     target = outputs.path("x.json")
     outputs.write_json(target, {"a": 1})
-    with pytest.raises(RuntimeError), outputs.replacing(target) as scratch:
-        scratch.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        _write_half(target)
     assert outputs.read_json(target) == {"a": 1}
     assert not list((project / ".tmp").iterdir())
+
+
+def _write_half(target):
+    with outputs.replacing(target) as scratch:
+        scratch.write_text("half")
+        raise RuntimeError
 
 
 def test_a_folder_is_replaced_whole(project):

@@ -25,7 +25,7 @@ def imported_by(script):
     """Modules that a script imports itself, as `import x`, `from x import y` name them."""
     text = script.read_text()
     found = set()
-    for line in re.findall(r"^from (dermaflow[\w.]*) import ([\w, ()]+)", text, re.M):
+    for line in re.findall(r"^from (dermaflow[\w.]*) import ([\w, ()]+)", text, re.MULTILINE):
         for name in re.findall(r"\w+", line[1]):
             full = f"{line[0]}.{name}"
             found.add(full if full in graph().modules else line[0])

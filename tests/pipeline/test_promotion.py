@@ -1,7 +1,6 @@
 """Promote, roll back, refuse; and the service computes what evaluation computed."""
 
 import json
-import os
 
 import numpy as np
 import pandas as pd
@@ -32,11 +31,16 @@ def test_the_service_answers_what_evaluation_computed(finished):
     for image_id, row in hold_out.iterrows():
         case = cases.loc[image_id]
         file = finished.folder / "data" / case.store / facts[case.store].loc[image_id].file
-        patient = Patient(*(None if pd.isna(case[name]) else case[name] for name in ("age_years", "sex", "site")))
+        patient = Patient(
+            *(None if pd.isna(case[name]) else case[name] for name in ("age_years", "sex", "site"))
+        )
         answer = inference.answer(file.read_bytes(), patient, runner)
         classes = runner.bundle.view.classes
         found = [answer.probabilities[code] for code in classes]
-        assert np.abs(np.array(found) - row[[f"probability_{code}" for code in classes]].to_numpy(float)).max() < 1e-4
+        assert (
+            np.abs(np.array(found) - row[[f"probability_{code}" for code in classes]].to_numpy(float)).max()
+            < 1e-4
+        )
 
 
 def test_promotion_crowns_once_and_decides_once(finished):
@@ -98,5 +102,5 @@ def test_a_folder_is_scored_in_the_challenges_columns(finished, tmp_path):
     finished.run(*command)
     rows = pd.read_csv(out)
     assert list(rows) == ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
-    assert len(rows) == len(os.listdir(images))
+    assert len(rows) == len(list(images.iterdir()))
     assert rows.iloc[:, 1:].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)

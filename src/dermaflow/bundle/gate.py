@@ -24,7 +24,9 @@ def joined(reports: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return shares
 
 
-def gate(metrics: Mapping[str, Any], stress: Mapping[str, float | None], params: GateParams) -> dict[str, Any]:
+def gate(
+    metrics: Mapping[str, Any], stress: Mapping[str, float | None], params: GateParams
+) -> dict[str, Any]:
     """Hold the ensemble's figures against the limits.
 
     Args:

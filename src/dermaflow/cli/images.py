@@ -27,8 +27,6 @@ def show(
     stored = size or int(names("sizes")[0])
     folders = names("releases")
     reader = store.ShardReader(outputs.images_dir(stored), folders)
-    opened = [
-        sources.open_source(root() / "data" / name, releases.image_folders(name)) for name in folders
-    ]
+    opened = [sources.open_source(root() / "data" / name, releases.image_folders(name)) for name in folders]
     contact.before_after(image_ids, opened, reader, out)
     print(out)

@@ -77,7 +77,9 @@ def list_models() -> None:
             mark = "*" if record["tag"] == state.get("tag") and record is line[-1] else " "
             champion = "champion" if record is line[-1] else ""
             commit = record["git_commit"][:10]
-            print(f"{mark} {name} version {record['version']:>3}  {record['tag']}  commit {commit}  {champion}")
+            print(
+                f"{mark} {name} version {record['version']:>3}  {record['tag']}  commit {commit}  {champion}"
+            )
 
 
 @app.command()
@@ -132,7 +134,9 @@ def _say(decision: Mapping[str, Any], digest: str) -> None:
         return
     print(f"{decision['tag']} is champion of {decision['lineage']}: {decision['reason']}.")
     if not decision["serving"]:
-        print("The service keeps its real model; to serve this one: DERMAFLOW_BUNDLE=outputs/bundle make serve")
+        print(
+            "The service keeps its real model; to serve this one: DERMAFLOW_BUNDLE=outputs/bundle make serve"
+        )
 
 
 def _md5(file: Path) -> str:

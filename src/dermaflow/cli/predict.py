@@ -11,9 +11,7 @@ def predict(
     images: Annotated[Path, typer.Option(help="Folder with JPEG or PNG files.")],
     out: Annotated[Path, typer.Option(help="The CSV to write.")],
     metadata: Annotated[Path | None, typer.Option(help="CSV: image, age (years), sex, site.")] = None,
-    layout: Annotated[
-        str, typer.Option("--format", help="isic2018, isic2019, siim2020 or full.")
-    ] = "full",
+    layout: Annotated[str, typer.Option("--format", help="isic2018, isic2019, siim2020 or full.")] = "full",
     bundle: Annotated[Path | None, typer.Option(help="A bundle folder instead of the champion.")] = None,
 ) -> None:
     """Score a folder of dermoscopic images with the promoted bundle. Writes OUT only.

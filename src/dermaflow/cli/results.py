@@ -13,7 +13,8 @@ def evaluate() -> None:
     """
     models = params.names("models")
     metrics = {
-        name: outputs.read_json(outputs.path(f"evaluation/{name}/metrics.json"))["hold_out"] for name in models
+        name: outputs.read_json(outputs.path(f"evaluation/{name}/metrics.json"))["hold_out"]
+        for name in models
     }
     metrics["ensemble"] = outputs.read_json(outputs.path("ensemble/metrics.json"))["hold_out"]
     bundle = outputs.read_json(outputs.path("bundle/bundle.json"))

@@ -10,8 +10,12 @@ from dermaflow.params import root
 
 
 def sample(
-    folder: Annotated[Path, typer.Argument(help="Where to draw it; `data` is the project's own.")] = Path("data"),
-    images: Annotated[int | None, typer.Option(help="Fewer images than the whole release, for trials.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Where to draw it; `data` is the project's own.")] = Path(
+        "data"
+    ),
+    images: Annotated[
+        int | None, typer.Option(help="Fewer images than the whole release, for trials.")
+    ] = None,
     replace: Annotated[bool, typer.Option(help="Replace what is in the folder.")] = False,  # noqa: FBT002
 ) -> None:
     """Draw the demo release: about 360 dermoscopic images in the official layouts.

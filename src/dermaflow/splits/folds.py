@@ -19,8 +19,8 @@ from dermaflow.errors import DataError
 
 HOLD_OUT = -1
 
-RARE = 20
-"""A class with fewer groups to train on gives the hold-out no more than its share of groups (but one)."""
+RARE = 30
+"""Of a class with fewer groups the hold-out gets its share counted in groups, not left to the circle."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def assign(rows: pd.DataFrame, hold_out: float, folds: int, seed: int) -> NDArra
     """
     groups = _summarise(rows)
     everyone = np.ones(len(groups.key), bool)
-    aside = _deal(groups, everyone, [1 - hold_out, hold_out], f"{seed}:hold_out", spare_first=True)
+    aside = _deal(groups, everyone, [1 - hold_out, hold_out], f"{seed}:hold_out", count_out=True)
     place = np.full(len(groups.key), HOLD_OUT)
     stay = aside == 0
-    place[stay] = _deal(groups, stay, [1 / folds] * folds, f"{seed}:folds", spare_first=False)[stay]
+    place[stay] = _deal(groups, stay, [1 / folds] * folds, f"{seed}:folds", count_out=False)[stay]
     empty = sorted({HOLD_OUT, *range(folds)} - set(place.tolist()))
     if empty:
         names = ", ".join("the hold-out" if bin_ == HOLD_OUT else f"fold {bin_}" for bin_ in empty)
@@ -101,7 +101,7 @@ def _summarise(rows: pd.DataFrame) -> _Groups:
 
 
 def _deal(
-    groups: _Groups, take: NDArray[np.bool_], shares: list[float], salt: str, *, spare_first: bool
+    groups: _Groups, take: NDArray[np.bool_], shares: list[float], salt: str, *, count_out: bool
 ) -> NDArray[np.int64]:
     """Return a bin for each group that is taken (-1 for the others).
 
@@ -110,7 +110,7 @@ def _deal(
         take: shape (groups,), those to deal.
         shares: of each bin; their sum is 1.
         salt: seed and purpose.
-        spare_first: the first of two bins, training, comes before the other where a class is rare.
+        count_out: the bins are training and hold-out; of a rare class count the groups.
     """
     cuts = np.cumsum(shares)[:-1]
     bins = np.full(len(groups.key), -1)
@@ -124,8 +124,8 @@ def _deal(
         spot = (middle + _unit(f"{salt}:stratum {stratum}")) % 1
         chosen = np.searchsorted(cuts, spot, "right")
         _cover(chosen, have[:, code])
-        if spare_first:
-            _spare(chosen, have[:, code], shares[1])
+        if count_out:
+            _count_out(chosen, have[:, code], shares[1])
         bins[inside] = chosen
         np.add.at(have, chosen, groups.holds[inside].astype(np.int64))
     return bins
@@ -147,18 +147,20 @@ def _cover(chosen: NDArray[np.int64], before: NDArray[np.int64]) -> None:
             chosen[np.flatnonzero(chosen == giver)[-1]] = bin_
 
 
-def _spare(chosen: NDArray[np.int64], before: NDArray[np.int64], share: float) -> None:
-    """Move groups of a rare class, in place, from the hold-out (bin 1) to training (bin 0).
+def _count_out(chosen: NDArray[np.int64], before: NDArray[np.int64], share: float) -> None:
+    """Move groups of a rare class, in place, so that the hold-out (bin 1) has its share of them.
 
-    A lone group is trained on; of few groups the hold-out keeps its share, rounded down, but one at least,
-    so that the folds get one each. It does not depend on the number of folds.
+    A lone group is trained on; of several the hold-out gets one at least, and no more than its share, so
+    that the folds get one each. It does not depend on the number of folds.
     """
-    for place in np.flatnonzero(chosen == 1)[::-1]:
-        train, aside = before + np.bincount(chosen, minlength=2)
-        most = max(int(share * (train + aside)), 1 if train else 0)
-        if train >= RARE or aside <= most:
-            return
-        chosen[place] = 0
+    groups = int(before.sum()) + len(chosen)
+    if groups >= RARE:
+        return
+    wanted = max(int(share * groups + 0.5), 1 if groups > 1 else 0)
+    extra = int(before[1] + np.count_nonzero(chosen == 1)) - wanted
+    source, target = (1, 0) if extra > 0 else (0, 1)
+    movable = np.flatnonzero(chosen == source)
+    chosen[movable[len(movable) - min(abs(extra), len(movable)) :]] = target
 
 
 def _unit(text: str) -> float:
