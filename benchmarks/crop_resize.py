@@ -9,11 +9,10 @@ memory (all processes) of two numbers of small images; `--memory 0 0` leaves it 
 import argparse
 import io
 import json
-import multiprocessing
-import os
 import shutil
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -30,10 +29,11 @@ from dermaflow.images.prepare import Recipe, decode_stored, encode_stored
 from dermaflow.sources import Entry, Source, open_source, read_file
 
 LARGE = ("2020", {"train": ["train"]})
+EQUAL_DB = 100
 SMALL = ("2018", {"train": ["ISIC2018_Task3_Training_Input"]})
 
 
-def pillow(root: Path, size: int, draft: bool, file: str) -> int:
+def pillow(root: Path, size: int, file: str, *, draft: bool) -> int:
     """Do what the usual script does; `draft` lets Pillow decode at a fraction."""
     image = Image.open(io.BytesIO(read_file(root, file)))
     if draft:
@@ -82,12 +82,13 @@ def repeated(source: Source, wanted: int) -> Source:
 def rates(source: Source, recipe: Recipe, workers: int, rounds: int) -> dict[str, float]:
     files = [entry.file for entry in source.entries]
     root, size = source.root, recipe.stored_px
-    some = files[: max(8, len(files) // 4)]  # the slow ones see a quarter, evenly mixed files all the same
-    step = len(files) // len(some)
-    some = files[::step]
+    some = files[::4]  # enough for the slow one
     variants: dict[str, tuple[int, Callable[[], None]]] = {
-        "pillow_1": (len(some), lambda: mapped(partial(pillow, root, size, False), some, 1)),
-        "pillow_draft_n": (len(files), lambda: mapped(partial(pillow, root, size, True), files, workers)),
+        "pillow_1": (len(some), lambda: mapped(partial(pillow, root, size, draft=False), some, 1)),
+        "pillow_draft_n": (
+            len(files),
+            lambda: mapped(partial(pillow, root, size, draft=True), files, workers),
+        ),
         "decode_n": (len(files), lambda: mapped(partial(only_decode, root, size), files, workers)),
         "ours_n": (len(files), lambda: shards(source, recipe, workers)),
     }
@@ -102,7 +103,10 @@ def rates(source: Source, recipe: Recipe, workers: int, rounds: int) -> dict[str
 
 
 def quality(source: Source, recipe: Recipe) -> dict[str, float]:
-    """Return the mean PSNR of a stored square against a full decode and area resize, dB."""
+    """Return the mean PSNR of a stored square against a full decode and area resize, dB.
+
+    Before encoding it is over the images whose decode was reduced: the others are equal.
+    """
     before, after = [], []
     plain = Recipe(**{**recipe.to_json(), "lossless_up_to_px": 10**6})
     for entry in source.entries:
@@ -114,60 +118,75 @@ def quality(source: Source, recipe: Recipe) -> dict[str, float]:
         ]
         size = recipe.stored_px
         wanted = cv2.cvtColor(crop.resize(full, size, size), cv2.COLOR_BGR2RGB)
-        before.append(cv2.PSNR(decode_stored(encode_stored(file, plain).encoded, size), wanted))
+        unlike = cv2.PSNR(decode_stored(encode_stored(file, plain).encoded, size), wanted)
+        before += [unlike] if unlike < EQUAL_DB else []
         after.append(cv2.PSNR(decode_stored(stored.encoded, size), wanted))
     return {"psnr_before_db": float(np.mean(before)), "psnr_db": float(np.mean(after))}
 
 
 def reading(small: Source, images: int) -> dict[str, float]:
-    """Return random reads and decodes a second of a 128 px shard, one process."""
+    """Return random reads and decodes a second of a 128 px shard, by one core's own time."""
     with tempfile.TemporaryDirectory() as home:
         recipe = Recipe("center", 128, 128, 256, 95, 10**9)
         shards(repeated(small, images), recipe, 1, Path(home) / "128" / "a")
         reader = store.ShardReader(Path(home) / "128", ["a"])
+        cv2.setNumThreads(1)
         order = np.random.default_rng(0).permutation(reader.ids).tolist()
-        start = time.perf_counter()
+        start = time.process_time()
         total = sum(len(reader.encoded(image_id)) for image_id in order)
-        raw = time.perf_counter() - start
-        start = time.perf_counter()
+        raw = time.process_time() - start
+        start = time.process_time()
         for image_id in order:
             reader.pixels(image_id, 128)
-        decoded = time.perf_counter() - start
+        decoded = time.process_time() - start
     print(f"128 px: {total / len(order) / 1000:.1f} kB an image")
     return {"raw_reads_per_s": len(order) / raw, "decodes_per_s": len(order) / decoded}
 
 
-def peak_memory(small: Source, images: int, workers: int) -> float:
-    """Return the peak of what all processes of one writing hold, MB (in a process of its own)."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=_watched, args=(small, images, workers, queue))
-    process.start()
-    peak: float = queue.get()
-    process.join()
+def of_decode_cpu(source: Source, recipe: Recipe) -> float:
+    """Return the decoder's processor time as a share of ours, one thread: steadier on a shared machine."""
+    cv2.setNumThreads(1)
+    spent = []
+    files = [(entry.file, source.read(entry.image_id)) for entry in source.entries]
+    ways = (
+        lambda file, _: only_decode(source.root, recipe.stored_px, file),
+        lambda _, content: encode_stored(content, recipe),
+    )
+    for run in ways:
+        start = time.process_time()
+        for file, content in files:
+            run(file, content)
+        spent.append(time.process_time() - start)
+    return spent[0] / spent[1]
+
+
+def peak_memory(isic: Path, images: int, workers: int) -> float:
+    """Return the peak of what one writing holds, all its processes together, MB."""
+    command = [
+        sys.executable,
+        __file__,
+        "--isic",
+        str(isic),
+        "--workers",
+        str(workers),
+        "--only-write",
+        str(images),
+    ]
+    peak = 0.0
+    with subprocess.Popen(command) as writing:
+        while writing.poll() is None:
+            peak = max(peak, held_mb(psutil.Process(writing.pid)))
+            time.sleep(0.05)
+    if writing.returncode:
+        raise SystemExit(f"writing {images} images failed")
     return peak
 
 
-def _watched(small: Source, images: int, workers: int, queue: "multiprocessing.Queue[float]") -> None:
-    peak, done = [0.0], threading.Event()
-
-    def watch() -> None:
-        me = psutil.Process(os.getpid())
-        while not done.wait(0.05):
-            sizes = []
-            for process in (me, *me.children(recursive=True)):
-                try:
-                    sizes.append(process.memory_full_info().uss)
-                except psutil.Error:
-                    continue
-            peak[0] = max(peak[0], sum(sizes) / 1e6)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    shards(repeated(small, images), Recipe("center", 128, 128, 256, 95, 10**9), workers)
-    done.set()
-    watcher.join()
-    queue.put(peak[0])
+def held_mb(process: psutil.Process) -> float:
+    try:
+        return sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 1e6
+    except psutil.Error:  # one of them ended meanwhile
+        return 0.0
 
 
 def main() -> None:
@@ -180,11 +199,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", type=int, nargs=2, default=(1000, 10_000))
+    parser.add_argument("--only-write", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
 
     large = open_source(asked.isic / LARGE[0], LARGE[1])
     small = open_source(asked.isic / SMALL[0], SMALL[1])
+    if asked.only_write:
+        shards(repeated(small, asked.only_write), Recipe("center", 128, 128, 256, 95, 10**9), asked.workers)
+        return
     recipe = Recipe("center", asked.size, asked.size, 256, 95, 10**9)
     figures: dict[str, float] = {}
     for title, source in (
@@ -203,9 +226,10 @@ def main() -> None:
         }
         figures |= names if title == "large" else {f"small_{key}": value for key, value in names.items()}
     figures |= quality(large, Recipe("center", asked.size, asked.size, 0, 95, 10**9))
+    figures["of_decode_cpu"] = of_decode_cpu(large, recipe)
     figures |= reading(small, 2000)
     if asked.memory[1]:
-        few, many = (peak_memory(small, count, asked.workers) for count in asked.memory)
+        few, many = (peak_memory(asked.isic, count, asked.workers) for count in asked.memory)
         print(f"peak memory: {few:.0f} MB for {asked.memory[0]}, {many:.0f} MB for {asked.memory[1]} images")
         figures["memory_growth"] = many / few - 1
     for name, value in figures.items():

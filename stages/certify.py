@@ -1,21 +1,22 @@
 """Stage certify: the suite of the prepared table and the proof of no leak; without it nothing trains."""
 
-from dermaflow import outputs, params, quality, splits
+from dermaflow import outputs, params, quality
 from dermaflow.files import digest
+from dermaflow.splits.certificate import certify
 
 
 def main() -> None:
     cases, patients = outputs.cases.read(), outputs.patients.read()
     report = quality.validate_prepared(cases, patients, folds=len(params.names("folds")))
     quality.raise_if_critical(report)
-    certificate = splits.certify(
+    found = certify(
         cases,
         outputs.pairs.read(),
         outputs.read_json(outputs.path(outputs.ledger)),
         report.to_json(),
         digests={"cases": digest(outputs.cases.path), "patients": digest(outputs.patients.path)},
     )
-    outputs.write_json(outputs.path(outputs.certificate), certificate)
+    outputs.write_json(outputs.path(outputs.certificate), found)
 
 
 if __name__ == "__main__":

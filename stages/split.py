@@ -1,17 +1,19 @@
 """Stage split: reconcile the releases, drop repeats, set the hold-out aside, then fold."""
 
-from dermaflow import outputs, params, releases, splits, tracking
+from dermaflow import outputs, params, releases, tracking
+from dermaflow.splits.params import SplitParams
+from dermaflow.splits.split import split
 from dermaflow.taxonomy import VIEWS
 
 
 def main() -> None:
     names = params.names("releases")
     merged = releases.merge({name: outputs.releases.of(name).read() for name in names})
-    result = splits.split(
+    result = split(
         merged,
         facts={name: outputs.facts.of(name).read() for name in names},
         located={name: outputs.read_lines(outputs.path(outputs.located.format(name))) for name in names},
-        params=params.load(splits.SplitParams),
+        params=params.load(SplitParams),
         folds=len(params.names("folds")),
         missing_images=params.value("ingest.missing_images", str),
         view=VIEWS[params.value("labels.view", str)],

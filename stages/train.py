@@ -3,11 +3,12 @@
 import shutil
 import sys
 
-from dermaflow import outputs, params, splits, tracking
+from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import LabelsParams
 from dermaflow.files import digest, digests
 from dermaflow.images.store import ShardReader
 from dermaflow.model.params import ModelParams
+from dermaflow.splits import certificate
 from dermaflow.train import member, resume
 from dermaflow.train.params import AugmentParams, TrainParams
 
@@ -16,7 +17,7 @@ def main(model: str, fold: int) -> None:
     model_params, train = params.load(ModelParams, model), params.load(TrainParams)
     augment, labels = params.load(AugmentParams), params.load(LabelsParams)
     tables = {"cases": digest(outputs.cases.path), "patients": digest(outputs.patients.path)}
-    splits.check_certificate(outputs.read_json(outputs.path(outputs.certificate)), tables)
+    certificate.check_certificate(outputs.read_json(outputs.path(outputs.certificate)), tables)
 
     settings = {kind.section: kind.model_dump(mode="json") for kind in (model_params, train, augment, labels)}
     inputs = {**tables, "shards": digest(outputs.inputs(model)), "code": digests("model", "train", "impute")}

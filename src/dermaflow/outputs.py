@@ -254,7 +254,7 @@ cases = Table(
     "cases.parquet",
     {
         "image_id": _ID,
-        "release": Column("str", "the release whose row was kept"),
+        "release": Column("str", "the first release in params that lists the image"),
         "store": Column("str", "the release whose shards hold the image", missing=True),
         "diagnosis": Column("str", "one of taxonomy.DIAGNOSES; missing in hold-out rows", missing=True),
         "group": Column("int32", "images of one group never part; -1 if dropped"),
@@ -280,8 +280,8 @@ pairs = Table(
         "image_a": _ID,
         "image_b": _ID,
         "kind": Column("str", "official, identical or near"),
-        "hamming": Column("int16", "bits between the perceptual hashes"),
-        "correlation": Column("float32", "of the high-passed thumbnails, best of 8 orientations"),
+        "hamming": Column("int16", "bits between the hashes; -1: not compared"),
+        "correlation": Column("float32", "of the high-passed thumbnails; -1: not compared"),
         "joined": Column("bool", "the pair was confirmed and its groups joined"),
     },
 )

@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from dermaflow import splits
+from dermaflow.splits import split as room
+from dermaflow.splits.params import SplitParams
 
 RANKS = ["isic2018", "isic2019", "isic2020"]
 
@@ -67,11 +68,11 @@ def picture(name):
 def split(merged, facts=None, folds=3, missing_images="drop", view=None, **params):
     facts = facts_of(merged) if facts is None else facts
     located = {release: table["image_id"].tolist() for release, table in facts.items()}
-    return splits.split(
+    return room.split(
         merged,
         facts,
         located,
-        params=splits.SplitParams(**params),
+        params=SplitParams(**params),
         folds=folds,
         missing_images=missing_images,
         view=view,

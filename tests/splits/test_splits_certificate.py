@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from split_world import split, world
 
-from dermaflow import splits
 from dermaflow.errors import DataError, LeakError
 from dermaflow.splits import certificate, ledger
 
@@ -22,12 +21,12 @@ def clean():
 def certify(result, cases=None, pairs=None, ledger_=None, prepared=GOOD):
     cases = result.cases if cases is None else cases
     pairs = result.pairs if pairs is None else pairs
-    return splits.certify(cases, pairs, ledger_ or result.ledger, prepared, DIGESTS)
+    return certificate.certify(cases, pairs, ledger_ or result.ledger, prepared, DIGESTS)
 
 
 def test_a_clean_split_is_certified_and_accepted(clean):
     paper = certify(clean)
-    splits.check_certificate(paper, DIGESTS)
+    certificate.check_certificate(paper, DIGESTS)
     assert paper["digests"] == DIGESTS
     assert paper["images"]["hold_out"] == len(clean.holdout)
     assert paper["prepared"] == {"checked": 40, "critical_failures": 0, "warnings": 1}
@@ -94,9 +93,9 @@ def test_a_ledger_of_other_tables_and_a_failed_suite_refuse(clean):
 def test_a_certificate_for_other_tables_is_refused(clean):
     paper = certify(clean)
     with pytest.raises(LeakError, match="it is for other tables: patients differ"):
-        splits.check_certificate(paper, {**DIGESTS, "patients": "c" * 64})
+        certificate.check_certificate(paper, {**DIGESTS, "patients": "c" * 64})
     with pytest.raises(LeakError, match="patients differ"):
-        splits.check_certificate(paper, {"cases": DIGESTS["cases"]})
+        certificate.check_certificate(paper, {"cases": DIGESTS["cases"]})
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,7 @@ def test_a_forged_certificate_is_noticed(clean, forge):
     paper = copy.deepcopy(certify(clean))
     forge(paper)
     with pytest.raises(LeakError, match="it was edited, or is none"):
-        splits.check_certificate(paper, {**DIGESTS, **paper.get("digests", {})})
+        certificate.check_certificate(paper, {**DIGESTS, **paper.get("digests", {})})
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_a_well_forged_certificate_still_may_not_show_an_overlap(clean, overlaps
     del paper["checksum"]
     paper["checksum"] = certificate.checksum(paper)
     with pytest.raises(LeakError, match=r"1 patient in both train and hold_out|it compares no splits"):
-        splits.check_certificate(paper, DIGESTS)
+        certificate.check_certificate(paper, DIGESTS)
 
 
 def test_overlaps_are_those_of_a_slow_count():

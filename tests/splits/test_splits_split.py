@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from split_world import RANKS, facts_of, picture, place, split, world
 
-from dermaflow import outputs, releases, splits
+from dermaflow import outputs, releases
 from dermaflow.errors import DataError
 from dermaflow.splits import groups, ledger
+from dermaflow.splits import split as room
+from dermaflow.splits.params import SplitParams
 from dermaflow.taxonomy import VIEWS
 
 
@@ -208,8 +210,8 @@ def test_the_store_of_an_image_is_where_its_file_is_located():
     facts["isic2019"] = pd.concat([facts["isic2019"], facts["isic2018"].query("image_id == @image")])
     located = {name: table.image_id.tolist() for name, table in facts.items()}
     located["isic2018"].remove(image)
-    result = splits.split(
-        merged, facts, located, params=splits.SplitParams(), folds=2, missing_images="error", view=None
+    result = room.split(
+        merged, facts, located, params=SplitParams(), folds=2, missing_images="error", view=None
     )
     case = result.cases.set_index("image_id").loc[image]
     assert (case.release, case.store) == ("isic2018", "isic2019")

@@ -18,8 +18,13 @@ from dermaflow.images import crop
 from dermaflow.images.decode import Decoded, Pixels, checked_header, decode, reduction_for
 from dermaflow.images.portable import portable
 
-PNG_LEVEL: Final = 1
-"""zlib level of stored PNGs: a level more costs twice the time for 2 % of the bytes."""
+PNG_OPTIONS: Final = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
+)
+"""On skin at 128 px: 0.41 ms to write and 0.37 ms to read 22.1 kB, where OpenCV's level 1 alone needs 0.90
+and 0.53 ms for 22.3 kB, and the smallest (20.1 kB) 0.81 and 0.48 ms."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def _square(file: bytes, recipe: Recipe, name: str) -> tuple[Pixels, Decoded, cr
 
 def _encoded(square: Pixels, recipe: Recipe) -> bytes:
     if recipe.lossless:
-        return bytes(cv2.imencode(".png", square, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1])
+        return bytes(cv2.imencode(".png", square, PNG_OPTIONS)[1])
     return bytes(cv2.imencode(".jpg", square, [cv2.IMWRITE_JPEG_QUALITY, recipe.jpeg_quality])[1])
 
 

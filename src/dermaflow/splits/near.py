@@ -28,8 +28,11 @@ SIGMA_PX: Final = 4.0
 NARROW: Final = 0.05
 """Candidates this far below the correlation limit are kept as narrowly refused, to be looked at."""
 
+RANGE: Final = 4
+"""Grey levels between the darkest and the brightest pixel: with less there is nothing to compare."""
+
 FLAT: Final = 1.0
-"""Grey levels: a thumbnail whose deviation (high-passed or not) is below has nothing to compare."""
+"""Grey levels: a thumbnail whose high-passed deviation is below correlates with nothing."""
 
 DARK: Final = 0.45
 """Darker than this share of the bright part, and joined to a corner, is the microscope's rim."""
@@ -52,12 +55,14 @@ class Pairs:
         first, second: shape (n,), positions.
         hamming: shape (n,), bits between the hashes in the orientation of the best correlation.
         correlation: shape (n,), of the high-passed thumbnails, best of 8 orientations.
+        compared: number of thumbnails that show enough to be compared.
     """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     hamming: NDArray[np.int16]
     correlation: NDArray[np.float32]
+    compared: int
 
 
 def find(thumbnails: NDArray[np.uint8], hamming: int, correlation: float) -> Pairs:
@@ -77,12 +82,13 @@ def find(thumbnails: NDArray[np.uint8], hamming: int, correlation: float) -> Pai
     a, b, bits, values = a[order], b[order], bits[order], values[order]
     once = np.ones(len(a), bool)
     once[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-    return Pairs(a[once], b[once], bits[once].astype(np.int16), values[once].astype(np.float32))
+    return Pairs(a[once], b[once], bits[once].astype(np.int16), values[once].astype(np.float32), len(index))
 
 
 def comparable(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Say which thumbnails show enough detail to be compared (a plain field does not)."""
-    enough: NDArray[np.bool_] = thumbnails.reshape(len(thumbnails), -1).std(axis=1, dtype=np.float32) > FLAT
+    flat = thumbnails.reshape(len(thumbnails), -1)
+    enough: NDArray[np.bool_] = np.ptp(flat, axis=1) > RANGE
     return enough
 
 

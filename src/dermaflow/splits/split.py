@@ -125,7 +125,7 @@ def _pairs(
     first, second = groups.same(rows["sha256"])
     frames.append(_named(rows["image_id"].iloc[first], rows["image_id"].iloc[second], "identical", 0))
     stacked = pd.concat(frames, ignore_index=True).sort_values(["kind", "image_a", "image_b"])
-    compared = {"images": len(rows), "with_pixels": int(near.comparable(thumbnails).sum())}
+    compared = {"images": len(rows), "with_pixels": found.compared}
     return outputs.pairs.check(stacked), compared
 
 

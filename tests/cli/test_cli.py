@@ -1,0 +1,68 @@
+"""`dermaflow`: help worth reading, one-line errors, and a pages' worth of commands that exist."""
+
+import re
+import shlex
+
+import pytest
+from typer.testing import CliRunner
+
+from dermaflow import cli
+from tests_paths import ROOT
+
+COMMANDS = [
+    "data check", "data link", "data ensure", "data download", "images show", "models list", "models show",
+    "models promote", "models rollback", "sample", "predict", "evaluate", "repro",
+]  # fmt: skip
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+
+
+def run(*words):
+    return CliRunner().invoke(cli.app, list(words), env={"COLUMNS": "110", "TERM": "dumb"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    shown = run(*command.split(), "--help")
+    assert shown.exit_code == 0
+    assert len(shown.output) > 150
+
+
+def test_what_a_user_causes_is_one_line_without_a_traceback(project, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["dermaflow", "models", "show"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert said.startswith("error: ")
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_wrong_usage_exits_with_2():
+    assert run("models", "no-such-command").exit_code == 2
+
+
+def test_a_full_disk_is_said_plainly(monkeypatch, capsys):
+    def full():
+        raise OSError(28, "No space left on device", "outputs/cases.parquet")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "nothing half-written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_shows_exists(page):
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"(?:^|`|&& )(?:[A-Z]+=\S+ )*make ([a-z]+)", text, re.MULTILINE):
+        assert target in targets, f"make {target}"
+    for words in re.findall(r"(?:^|`)dermaflow ((?:[a-z][a-z-]* ?)+)", text, re.MULTILINE):
+        command = shlex.split(words)
+        assert any(command[: len(known.split())] == known.split() for known in COMMANDS), words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_picture_of_a_page_is_there(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target

@@ -1,0 +1,77 @@
+"""data/ and data.dvc: what is there must be what git says, and nothing of the user's is ever removed."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from dermaflow import datadir
+from dermaflow.errors import DataError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def repo(project):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=project)
+    return project
+
+
+def folder(place, **files):
+    place.mkdir(parents=True)
+    for name, text in files.items():
+        (place / name).write_text(text)
+    return place
+
+
+def test_linked_data_are_hashed_without_a_copy_and_verified(repo, tmp_path_factory):
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1", b="2")
+    datadir.put({"isic2018": isic}, source="isic")
+    assert (repo / "data/isic2018").is_symlink()
+    outs = {out["path"]: out for out in yaml.safe_load((repo / "data.dvc").read_text())["outs"]}
+    assert outs["data/isic2018"]["nfiles"] == 2
+    assert outs["data/isic2018"]["cache"] is False
+    assert set(outs) == {"data/isic2018", "data/masks"}
+    datadir.verify()
+    assert not datadir.is_demo()
+
+
+def test_changed_data_name_the_wanted_and_the_found_hash(repo, tmp_path_factory):
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    datadir.put({"isic2018": isic}, source="isic")
+    wanted = yaml.safe_load((repo / "data.dvc").read_text())["outs"][0]["md5"]
+    (isic / "a").write_text("another")
+    with pytest.raises(DataError, match=rf"wanted {wanted}, found [0-9a-f]+\.dir.*make data ISIC="):
+        datadir.verify()
+    assert yaml.safe_load((repo / "data.dvc").read_text())["outs"][0]["md5"] == wanted
+
+
+def test_absent_data_are_an_error_with_the_command(repo, tmp_path_factory):
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    datadir.put({"isic2018": isic}, source="isic")
+    (repo / "data/isic2018").unlink()
+    with pytest.raises(DataError, match=r"found nothing.*make data ISIC="):
+        datadir.verify()
+
+
+def test_other_data_replace_links_and_an_untouched_demo(repo, tmp_path_factory):
+    folder(repo / "data/isic2018", a="drawn")
+    folder(repo / "data/masks", m="drawn")
+    datadir.declare(["isic2018", "masks"], source=datadir.DEMO)
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    datadir.put({"isic2018": isic}, source="isic")
+    assert (repo / "data/isic2018/a").read_text() == "1"
+    datadir.verify()
+
+
+@pytest.mark.parametrize("source", ["isic", datadir.DEMO])
+def test_files_that_are_not_ours_are_never_removed(repo, tmp_path_factory, source):
+    folder(repo / "data/isic2018", a="precious")
+    datadir.declare(["isic2018"], source=source)
+    (repo / "data/isic2018/a").write_text("changed by hand")
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    with pytest.raises(DataError, match="data/"):
+        datadir.put({"isic2018": isic}, source="isic")
+    assert (repo / "data/isic2018/a").read_text() == "changed by hand"
