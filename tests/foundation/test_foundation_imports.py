@@ -1,7 +1,10 @@
 """The house's walls: who may import whom, and that dvc.yaml tells the truth about it."""
 
 import re
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import grimp
 import pytest
@@ -73,3 +76,9 @@ def test_a_stage_depends_on_no_room_that_it_does_not_import(name):
     files = {file_of(module) for module in reached(imported_by(ROOT / script))}
     idle = [dep for dep in deps if not any(file == dep or file.startswith(f"{dep}/") for file in files)]
     assert not idle, f"take out of the deps of {name} in dvc.yaml: {idle}"
+
+
+def test_the_import_contracts_hold():
+    tool = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
