@@ -13,7 +13,7 @@ export GX_ANALYTICS_ENABLED := false
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro data preset serve ui test check soak train lint format clean lock
+.PHONY: help setup repro data preset serve ui test check train lint format clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -66,9 +66,6 @@ lint: setup
 
 format: setup ## format the code
 	@ruff check --fix && ruff format
-
-soak: setup ## slow proofs: load, fuzz, memory
-	@pytest -q -m soak
 
 lock: setup ## write requirements.lock anew from pyproject.toml
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \

@@ -90,9 +90,11 @@ def between(column: str, low: float | None, high: float | None, severity: Severi
     """Each value lies within limits."""
     limits: dict[str, Any] = {"min_value": low, "max_value": high}
     bounds = {name: value for name, value in limits.items() if value is not None}
+    words = [f"at least {low}"] if low is not None else []
+    words += [f"at most {high}"] if high is not None else []
     return Rule(
         f"{column} range",
-        f"{column} lies within {low} and {high}.",
+        f"{column} is {' and '.join(words)}.",
         "ExpectColumnValuesToBeBetween",
         severity,
         {"column": column, **bounds},
