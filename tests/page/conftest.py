@@ -20,14 +20,14 @@ FLAGS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
     tiny_bundle(folder)
     return champion.load(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(loaded):
     """The app on a free loopback port, in a thread of its own."""
     app = application(loaded, loaded.open(threads=1))
@@ -43,9 +43,12 @@ def address(loaded):
         thread.join(10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A chromium: CHROMIUM, or the one on the path."""
+    """A chromium: CHROMIUM, or the one on the path.
+
+    Ends with the module: Playwright's event loop would forbid other tests to start theirs.
+    """
     from playwright.sync_api import sync_playwright
 
     binary = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
