@@ -193,6 +193,7 @@ def test_good_tables_break_no_rule(good):
     quality.raise_if_critical(good)
 
 
+@pytest.mark.slow  # a third of a second each: Great Expectations
 @pytest.mark.parametrize("target", MUTATIONS, ids=" | ".join)
 def test_each_rule_fails_alone_when_its_law_is_broken(target):
     rows = tables()
@@ -302,6 +303,7 @@ def test_a_good_prepared_table_breaks_no_rule():
     assert broken(quality.validate_prepared(*prepared(), folds=3)) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", PREPARED, ids=" | ".join)
 def test_each_rule_of_the_prepared_table_can_fail(target):
     report = quality.validate_prepared(*PREPARED[target](*prepared()), folds=3)
