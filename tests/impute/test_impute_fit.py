@@ -1,5 +1,7 @@
 """The imputer sees training rows only, and fills a table as it fills a patient."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,10 +15,10 @@ from dermaflow.impute.params import ImputeParams
 from dermaflow.taxonomy import SEXES, SITES
 
 
-def cases(rows, split="train"):
+def cases(rows, split="train", release="isic2019"):
     frame = pd.DataFrame(rows, columns=["age_years", "sex", "site"])
     frame = frame.astype({"age_years": "float32", "sex": "str", "site": "str"})
-    return frame.assign(split=split, image_id=[f"ISIC_{i:07d}" for i in range(len(frame))])
+    return frame.assign(split=split, release=release, image_id=[f"ISIC_{i:07d}" for i in range(len(frame))])
 
 
 TWENTY = [(40.0, "male", "torso")] * 11 + [(60.0, "female", "head/neck")] * 9
@@ -35,20 +37,51 @@ def test_hold_out_rows_are_refused_and_cannot_change_the_fit():
     assert fitting.fit(table[table.split == "train"], ImputeParams()).imputer.age_years == 49
 
 
-def test_a_word_with_too_many_gaps_is_left_unknown_and_an_age_is_filled_all_the_same():
-    rows = [
-        (None if i < 2 else 50.0, None if i < 2 else "male", None if i < 1 else "torso") for i in range(20)
-    ]
-    fitted = fitting.fit(cases(rows), ImputeParams(max_missing=0.05))
-    assert fitted.imputer == Imputer(50.0, "unknown", "torso")
-    assert fitted.left_unknown == ("sex",)
-    assert fitted.to_json()["missing"] == {"age": 2, "sex": 2, "site": 1}
-    assert fitted.to_json()["missing_share"] == {"age": 0.1, "sex": 0.1, "site": 0.05}
+def test_a_column_with_more_gaps_than_allowed_in_a_release_stops_and_names_the_remedy():
+    full = cases(TWENTY * 5, release="isic2018")
+    gaps = cases([(40.0, "male", None)] * 2 + TWENTY[:18])
+    table = pd.concat([full, gaps], ignore_index=True)
+    with pytest.raises(
+        DataError, match=r"site is missing in 10\.00% of the training rows of isic2019 \(2 of 20\)"
+    ) as info:
+        fitting.fit(table, ImputeParams())
+    assert "impute.exceptions.site.isic2019" in str(info.value)
+    declared = ImputeParams(exceptions={"site": {"isic2019": 0.1}})
+    fitted = fitting.fit(table, declared)
+    assert fitted.imputer.site == "torso"
+    assert fitted.to_json()["missing"] == {"age": 0, "sex": 0, "site": 2}
+    assert fitted.to_json()["missing_share_by_release"]["site"] == {"isic2018": 0.0, "isic2019": 0.1}
+    elsewhere = ImputeParams(exceptions={"site": {"isic2018": 0.1}, "sex": {"isic2019": 0.1}})
+    with pytest.raises(DataError, match="site is missing"):
+        fitting.fit(table, elsewhere)
 
 
-def test_unknown_can_be_asked_for():
-    fitted = fitting.fit(cases(TWENTY), ImputeParams(sex="unknown", site="unknown"))
-    assert (fitted.imputer.sex, fitted.imputer.site) == ("unknown", "unknown")
+def test_constants_stand_in_where_asked_even_for_a_column_without_any_value():
+    params = {"age": "constant", "sex": "constant", "site": "constant"}
+    fitted = fitting.fit(cases(TWENTY), ImputeParams(**params, constants={"age": 55}))
+    assert fitted.imputer == Imputer(55.0, "unknown", "unknown")
+    bare = cases([(None, None, None)] * 3)
+    allowed = {name: {"isic2019": 1.0} for name in ("age", "sex", "site")}
+    assert fitting.fit(bare, ImputeParams(**params, exceptions=allowed)).imputer.age_years == 50
+
+
+def test_knn_fills_from_the_patients_that_are_alike():
+    rows = [(30.0, "male", "torso")] * 20 + [(80.0, "female", "head/neck")] * 20
+    params = ImputeParams(age="knn", sex="knn", site="knn", neighbours=5)
+    imputer = fitting.fit(cases(rows), params).imputer
+    young = imputer.fill(Patient(35.0, None, None))
+    assert (young.age_years, young.sex, young.site) == (35.0, "male", "torso")
+    woman = imputer.fill(Patient(None, "female", None))
+    assert (woman.age_years, woman.site, woman.imputed) == (80.0, "head/neck", ("age", "site"))
+    nothing = imputer.fill(Patient())
+    assert (nothing.age_years, nothing.sex) == (55.0, "female")
+
+
+def test_knn_of_one_column_leaves_the_others_to_their_rule():
+    rows = [(30.0, "male", "torso")] * 30 + [(80.0, "female", "head/neck")] * 20
+    imputer = fitting.fit(cases(rows), ImputeParams(site="knn")).imputer
+    filled = imputer.fill(Patient(80.0, None, None))
+    assert (filled.sex, filled.site) == ("male", "head/neck")
 
 
 def test_of_equally_common_words_the_first_by_name_stands_in_whatever_the_order():
@@ -70,9 +103,13 @@ def test_no_row_is_an_error():
         fitting.fit(cases([]), ImputeParams())
 
 
-def test_json_is_read_back_by_the_imputer():
-    fitted = fitting.fit(cases(TWENTY), ImputeParams())
-    assert Imputer.from_json(fitted.to_json()) == fitted.imputer
+RULES = [ImputeParams(), ImputeParams(age="median", site="constant"), ImputeParams(age="knn", site="knn")]
+
+
+@pytest.mark.parametrize("params", RULES, ids=["default", "median", "knn"])
+def test_json_is_read_back_by_the_imputer(params):
+    fitted = fitting.fit(cases(TWENTY), params)
+    assert Imputer.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted.imputer
 
 
 PATIENT = st.tuples(
@@ -82,14 +119,25 @@ PATIENT = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(PATIENT, min_size=1, max_size=20))
-def test_a_table_is_filled_as_each_patient_is(rows):
-    imputer = Imputer(51.5, "female", "unknown")
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(PATIENT, min_size=1, max_size=20), st.lists(PATIENT, min_size=1, max_size=20), st.integers(1, 9)
+)
+def test_a_table_is_filled_as_each_patient_is_under_every_rule(learned, rows, neighbours):
+    learned = cases([*learned, (45.0, "male", "torso")])
+    allowed = {name: {"isic2019": 1.0} for name in ("age", "sex", "site")}
+    for params in RULES:
+        changes = {"exceptions": allowed, "neighbours": neighbours}
+        imputer = fitting.fit(learned, params.model_copy(update=changes)).imputer
+        assert fitting.fit(learned[::-1], params.model_copy(update=changes)).imputer == imputer
+        same_as_each_patient(imputer, rows)
+
+
+def same_as_each_patient(imputer, rows):
     table = fitting.apply_table(imputer, cases(rows))
     for row, given_values in zip(table.itertuples(), rows, strict=True):
         filled = imputer.fill(Patient(*given_values))
-        assert (row.age_years, row.sex, row.site) == (filled.age_years, filled.sex, filled.site)
+        assert (row.age_years, row.sex, row.site) == (np.float32(filled.age_years), filled.sex, filled.site)
         missing = [name for name in ("age", "sex", "site") if getattr(row, f"{name}_missing")]
         assert tuple(missing) == filled.imputed
     assert not table.isna().any(axis=None)
