@@ -1,29 +1,35 @@
 """Stage split: reconcile the releases, drop repeats, set the hold-out aside, then fold."""
 
 from dermaflow import outputs, params, releases, tracking
+from dermaflow.splits import legacy, own, sheet
 from dermaflow.splits.params import SplitParams
 from dermaflow.splits.split import split
 from dermaflow.taxonomy import VIEWS
 
 
 def main() -> None:
-    names = params.names("releases")
-    merged = releases.merge({name: outputs.releases.of(name).read() for name in names})
+    names, folds, settings = params.names("releases"), len(params.names("folds")), params.load(SplitParams)
+    tables = {name: outputs.releases.of(name).read() for name in names}
+    facts = {name: outputs.facts.of(name).read() for name in names}
     result = split(
-        merged,
-        facts={name: outputs.facts.of(name).read() for name in names},
+        releases.merge(tables),
+        facts,
         located={name: outputs.read_lines(outputs.path(outputs.located.format(name))) for name in names},
-        params=params.load(SplitParams),
-        folds=len(params.names("folds")),
+        params=settings,
+        folds=folds,
         missing_images=params.value("ingest.missing_images", str),
         view=VIEWS[params.value("labels.view", str)],
+        own=own.read(params.root() / "splits" / settings.file, folds) if settings.file else None,
     )
+    ledger = result.ledger | legacy.shown(tables)
     outputs.cases.write(result.cases)
     outputs.holdout.write(result.holdout)
     outputs.pairs.write(result.pairs)
-    outputs.write_json(outputs.path(outputs.ledger), result.ledger)
+    outputs.write_json(outputs.path(outputs.ledger), ledger)
     outputs.write_text(outputs.path(outputs.funnel), result.funnel.to_csv(index=False))
-    tracking.stage("split", metrics=result.ledger, artifacts={"outputs/splits": "splits"})
+    sheet.near_duplicates(result.pairs, facts.values(), outputs.reports_dir("splits") / "near_duplicates.png")
+    files = {"outputs/splits": "splits", "reports/splits": "splits"}
+    tracking.stage("split", metrics=ledger, artifacts=files)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ NAMES: Final = {
     "SCC": "Squamous cell carcinoma",
     "UNK": "Benign, unspecified",
     "AKIEC": "Actinic keratosis or squamous cell carcinoma",
+    "OTHER": "Another diagnosis",
 }
 """Each code in plain words."""
 
@@ -63,6 +64,11 @@ class View:
                 return index
         return None
 
+    def label(self, diagnosis: str) -> str | None:
+        """Return the class of a diagnosis, or None if it is left out."""
+        index = self.target(diagnosis)
+        return None if index is None else self.classes[index]
+
 
 def _plain(name: str, *classes: str) -> View:
     return View(name, classes, tuple((code,) for code in classes))
@@ -77,6 +83,20 @@ SEVEN: Final = View(
 )
 VIEWS: Final = {view.name: view for view in (NINE, EIGHT, SEVEN)}
 """The views that `labels.view` may name."""
+
+TWO: Final = View("siim2020", ("MEL", "OTHER"), (("MEL",), DIAGNOSES[1:]))
+"""Melanoma or not: the target of ISIC 2020."""
+
+FOUR: Final = View(
+    "four",
+    ("MEL", "NV", "BKL", "OTHER"),
+    (("MEL",), ("NV",), ("BKL",), ("BCC", "AK", "DF", "VASC", "SCC", "UNK")),
+)
+"""The four classes of the 2020 winners' second target (arXiv:2010.05351)."""
+
+PUBLISHED_VIEWS: Final = (TWO, FOUR, SEVEN, EIGHT, NINE)
+"""What is written out beside a diagnosis. A model can't learn two or four: benign and malignant would share
+a class, and the answer could no longer say how probably a lesion is malignant."""
 
 
 def change_view(

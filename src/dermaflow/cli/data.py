@@ -3,13 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dermaflow import datadir
+from dermaflow import datadir, outputs
 from dermaflow.errors import DataError
 from dermaflow.params import names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(help="The ISIC releases: check, link, download.", no_args_is_help=True)
 
@@ -85,6 +88,77 @@ def download(
 
     downloading.download(year, to / f"isic{year}")
     print(f"{to}/isic{year} is complete. Next: make data ISIC={to}")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The CSV to write.")],
+    hold_out: Annotated[bool, typer.Option("--hold-out", help="Give its diagnoses away, too.")] = False,  # noqa: FBT002
+) -> None:
+    """Write the single training table: image, diagnosis in five views, patient, group, split and fold.
+
+    Diagnoses of the hold-out are left empty, so that nothing is chosen on it by accident.
+    Example: dermaflow data export --out cases.csv
+    """
+    from dermaflow.releases import merge  # noqa: PLC0415
+    from dermaflow.splits import export as exporting  # noqa: PLC0415
+
+    merged = merge(_tables())
+    table = exporting.export(outputs.cases.read(), outputs.holdout.read(), merged, hold_out=hold_out)
+    _write_csv(table, out)
+    counts = ", ".join(f"{count:,} {name}" for name, count in table["split"].value_counts().items())
+    print(f"{out}: {len(table):,} images ({counts})" + ("" if hold_out else "; hold-out diagnoses left out"))
+
+
+@app.command()
+def story(
+    image_id: Annotated[str, typer.Argument(help="E.g. ISIC_0024306.")],
+) -> None:
+    """Print what each release says of an image, which label was taken by which rule, and where it went.
+
+    Opens the image's diagnosis even if it is in the hold-out. Example: dermaflow data story ISIC_0024306
+    """
+    from dermaflow.releases import merge  # noqa: PLC0415
+    from dermaflow.splits import export as exporting  # noqa: PLC0415
+
+    tables = _tables()
+    told = exporting.story(image_id, tables, merge(tables), outputs.cases.read())
+    if not told["published"]:
+        raise DataError(f"no release lists {image_id}", "outputs/releases", "Check the image's id.")
+    print(json.dumps(told, indent=1))
+
+
+@app.command()
+def legacy_split(out: Annotated[Path, typer.Option(help="The CSV, e.g. splits/legacy.csv.")]) -> None:
+    """Write the well-known split of 46,425 and 11,606 images, to see what it leaks.
+
+    With split.file: legacy.csv in params.yaml the pipeline takes it, and the certificate refuses it.
+    """
+    from dermaflow.splits import legacy  # noqa: PLC0415
+
+    tables = _tables()
+    if not set(legacy.NEEDS) <= set(tables):
+        raise DataError(f"it needs {' and '.join(legacy.NEEDS)}", "params.yaml, releases", "Name both there.")
+    rows = legacy.rebuild(tables)
+    _write_csv(legacy.as_file(rows, len(names("folds"))), out)
+    told = legacy.shown(tables)["legacy_split"]
+    print(
+        f"{out}: {told['images']['train']:,} training and {told['images']['validation']:,} validation "
+        f"images; {told['patients']['also_trained_on']:,} of the {told['patients']['tested']:,} patients "
+        "validated on are also trained on."
+    )
+
+
+def _tables() -> "dict[str, pd.DataFrame]":
+    """Read the published rows of each release in params.yaml."""
+    return {name: outputs.releases.of(name).read() for name in names("releases")}
+
+
+def _write_csv(table: "pd.DataFrame", out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f"{out.name}.part")  # `out` may lie on another disk than the project
+    table.to_csv(beside, index=False)
+    beside.replace(out)
 
 
 def _holds(folder: Path, release: str) -> bool:

@@ -89,6 +89,7 @@ def certify(
         },
         "compared": ledger.get("compared", {}),
         "random_split": ledger.get("random_split", {}),
+        "legacy_split": ledger.get("legacy_split", {}),
         "prepared": {
             key: prepared[key] for key in ("checked", "critical_failures", "warnings") if key in prepared
         },

@@ -13,7 +13,8 @@ UNREADABLE: Final = "unreadable"
 CONFLICT: Final = "conflicting labels"
 IDENTICAL: Final = "identical image"
 NOT_IN_VIEW: Final = "not in view"
-ORDER: Final = (OFFICIAL, NO_FILE, UNREADABLE, CONFLICT, IDENTICAL, NOT_IN_VIEW)
+NOT_LISTED: Final = "not in the split file"
+ORDER: Final = (OFFICIAL, NO_FILE, UNREADABLE, CONFLICT, IDENTICAL, NOT_IN_VIEW, NOT_LISTED)
 
 _FIELDS: Final = ["age_years", "sex", "site", "patient_id", "lesion_id", "confirm_type"]
 

@@ -12,6 +12,8 @@ class SplitParams(Params):
 
     section: ClassVar[str] = "split"
 
+    file: Annotated[str, Field(pattern=r"^[\w][\w.-]*\.csv$")] | None = None
+    """A CSV in splits/ (image, split, fold) to take instead of dealing; certified like our own."""
     hold_out: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of the groups, weighed by their images, that is set aside first and opened once."""
     seed: int = 2018

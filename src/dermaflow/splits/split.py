@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dermaflow import outputs
 from dermaflow.errors import DataError, first_ten
 from dermaflow.splits import drops, folds, groups, ledger, near
+from dermaflow.splits import own as own_splits
 from dermaflow.splits.params import SplitParams
 from dermaflow.taxonomy import View
 
@@ -42,6 +43,7 @@ def split(
     folds: int,
     missing_images: str,
     view: View | None = None,
+    own: "pd.Series[str] | None" = None,
 ) -> Split:
     """Make the one list of images.
 
@@ -53,6 +55,7 @@ def split(
         folds: number of folds of the training rows.
         missing_images: `drop` rows without an image file, or raise an `error`.
         view: drop diagnoses that this view leaves out.
+        own: a split that people bring (`own.read`), taken instead of dealing.
 
     Raises:
         DataError: images are missing or conflict (where params say so), a group is too large, or there
@@ -62,6 +65,8 @@ def split(
     rows = rows.join(_pixels(rows["image_id"], facts, located))
     rows["release_rank"] = rows["release"].map({name: rank for rank, name in enumerate(facts)})
     why, conflicts = drops.reasons(rows, params.conflicts, missing_images, view)
+    if own is not None:
+        why = why.mask(why.isna() & ~rows["image_id"].isin(own.index), drops.NOT_LISTED)
     kept = why.isna().to_numpy()
     if not kept.any():
         raise DataError("no image is left", "split", "See the reasons: " + _tally(why))
@@ -72,7 +77,10 @@ def split(
     group[~kept] = -1
     group[kept] = groups.renumber(group[kept])
     _alarm(rows, group, params.max_group)
-    placed = _place(rows, group, params, folds)
+    if own is None:
+        placed = _place(rows, group, params, folds)
+    else:
+        placed = own_splits.place(rows["image_id"], own, kept, folds)
     cases = _cases(rows, why, group, placed)
     book = _ledger(cases, pairs, params, compared, conflicts)
     return Split(
@@ -234,9 +242,27 @@ def _ledger(
         "groups": {
             "number": int(kept["group"].nunique()),
             "largest": int(kept.groupby("group").size().max()),
+            "across_releases": _across(kept),
         },
         "images": {str(name): int(count) for name, count in cases["split"].value_counts().items()},
         "dropped": {str(name): int(count) for name, count in cases["why_dropped"].value_counts().items()},
+        "missing_images": _missing_images(cases),
+    }
+
+
+def _across(kept: pd.DataFrame) -> list[str]:
+    """Name groups that join several releases, by their first image: a release that is added may move them."""
+    seen = kept.drop_duplicates(["group", "release"])["group"]
+    several = kept[kept["group"].isin(seen[seen.duplicated()])]
+    return sorted(several.groupby("group")["image_id"].min())
+
+
+def _missing_images(cases: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Count the rows without a file, by release and diagnosis."""
+    absent = cases[cases["why_dropped"] == drops.NO_FILE]
+    return {
+        str(release): {str(code): int(count) for code, count in own["diagnosis"].value_counts().items()}
+        for release, own in absent.groupby("release")
     }
 
 

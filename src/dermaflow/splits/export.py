@@ -1,0 +1,91 @@
+"""The single CSV that researchers ask for, and the story of a label. Called by the command line."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pandas as pd
+
+from dermaflow.taxonomy import PUBLISHED_VIEWS
+
+_NAMES: Final = {
+    "image_id": "image",
+    "release": "release",
+    "age_years": "age",
+    "sex": "sex",
+    "site": "site",
+    "patient_id": "patient",
+    "lesion_id": "lesion",
+    "centre": "centre",
+    "group": "group",
+    "split": "split",
+    "fold": "fold",
+}
+LABEL: Final = ["label_release", "raw_label", "rule_id"]
+
+
+def export(
+    cases: pd.DataFrame, holdout: pd.DataFrame, merged: pd.DataFrame, *, hold_out: bool
+) -> pd.DataFrame:
+    """Return one row an image that is trained or tested on.
+
+    Args:
+        cases: rows of outputs.cases.
+        holdout: rows of outputs.holdout.
+        merged: what `releases.merge` returned: whose label was taken, and by which rule.
+        hold_out: whether to give the hold-out's diagnoses away.
+
+    Returns:
+        image, release, diagnosis, view_2 to view_9 (taxonomy.PUBLISHED_VIEWS; empty where a view leaves the
+        diagnosis out), label_release, raw_label, rule_id, age (years, as published), sex, site, patient,
+        lesion, centre, group, split, fold; sorted by image.
+    """
+    kept = cases[cases["split"] != "dropped"].set_index("image_id", drop=False)
+    diagnosis = kept["diagnosis"]
+    story = merged.set_index("image_id")[LABEL].reindex(kept.index)
+    if hold_out:
+        diagnosis = diagnosis.fillna(holdout.set_index("image_id")["diagnosis"])
+    else:
+        story = story.where(kept["split"] == "train")
+    views = {
+        f"view_{len(view.classes)}": diagnosis.map(view.label, na_action="ignore") for view in PUBLISHED_VIEWS
+    }
+    frame = kept.rename(columns=_NAMES)[list(_NAMES.values())]
+    frame["fold"] = frame["fold"].astype("str").where(frame["split"] == "train", "")
+    labels = pd.DataFrame({"diagnosis": diagnosis, **views, **story})
+    joined = frame.join(labels)
+    order = ["image", "release", *labels.columns, *list(_NAMES.values())[2:]]
+    return joined[order].sort_values("image").reset_index(drop=True)
+
+
+def story(
+    image_id: str, tables: Mapping[str, pd.DataFrame], merged: pd.DataFrame, cases: pd.DataFrame
+) -> dict[str, Any]:
+    """Return what each release says of an image, what was made of it, and where it went.
+
+    Args:
+        image_id: which.
+        tables: rows of outputs.releases, a release.
+        merged: what `releases.merge` returned.
+        cases: rows of outputs.cases.
+    """
+    says = {}
+    for release, table in tables.items():
+        own = table[table["image_id"] == image_id]
+        if len(own):
+            says[release] = _plain(own.iloc[0])
+    kept = merged[merged["image_id"] == image_id]
+    case = cases[cases["image_id"] == image_id]
+    return {
+        "image": image_id,
+        "published": says,
+        "merged": _plain(kept.iloc[0]) if len(kept) else None,
+        "case": _plain(case.drop(columns="diagnosis").iloc[0]) if len(case) else None,
+    }
+
+
+def _plain(row: "pd.Series[Any]") -> dict[str, Any]:
+    return {
+        str(key): value.item() if hasattr(value, "item") else value
+        for key, value in row.items()
+        if not pd.isna(value)
+    }

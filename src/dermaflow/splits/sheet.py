@@ -1,0 +1,75 @@
+"""A contact sheet of look-alikes: the least sure of the confirmed pairs and the surest of the refused.
+
+What to look at: confirmed pairs must show one lesion, refused ones two; else move split.near_correlation.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dermaflow.splits.near import SIDE
+
+PAIRS: Final = 24
+"""Of each kind at most."""
+
+_ACROSS: Final = 4
+
+
+def near_duplicates(pairs: pd.DataFrame, facts: Iterable[pd.DataFrame], out: Path) -> int:
+    """Draw the pairs around the limit.
+
+    Args:
+        pairs: rows of outputs.pairs.
+        facts: rows of outputs.facts, one table a release.
+        out: the PNG; a sheet that lies there is removed if there is no pair.
+
+    Returns:
+        Number of pairs drawn.
+    """
+    near = pairs[pairs["kind"] == "near"].sort_values(["correlation", "image_a", "image_b"])
+    chosen = [
+        ("confirmed", near[near["joined"]].head(PAIRS)),
+        ("refused", near[~near["joined"]].iloc[::-1].head(PAIRS)),
+    ]
+    drawn = pd.concat([rows for _, rows in chosen])
+    out.unlink(missing_ok=True)
+    if drawn.empty:
+        return 0
+    thumbnails = _thumbnails(facts, {*drawn["image_a"], *drawn["image_b"]})
+    from matplotlib.figure import Figure  # noqa: PLC0415 - half a second
+
+    rows = sum(-(-len(found) // _ACROSS) for _, found in chosen)
+    figure = Figure(figsize=(_ACROSS * 3.1, rows * 1.95), layout="constrained")
+    grid = figure.subplots(rows, _ACROSS, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    place = 0
+    for kind, found in chosen:
+        for row in found.itertuples():
+            axes = grid.flat[place]
+            between = np.full((SIDE, 2), 255, np.uint8)
+            picture = np.hstack([thumbnails[str(row.image_a)], between, thumbnails[str(row.image_b)]])
+            axes.imshow(picture, "gray", vmin=0, vmax=255)
+            axes.set_title(
+                f"{kind}: {row.correlation:.3f}, {row.hamming} bits\n{row.image_a}\n{row.image_b}",
+                fontsize=7,
+                color="tab:green" if kind == "confirmed" else "tab:red",
+            )
+            place += 1
+        place = -(-place // _ACROSS) * _ACROSS
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+    return len(drawn)
+
+
+def _thumbnails(facts: Iterable[pd.DataFrame], wanted: set[str]) -> dict[str, NDArray[np.uint8]]:
+    found = {}
+    for table in facts:
+        own = table[table["image_id"].isin(wanted)]
+        for image_id, pixels in zip(own["image_id"], own["thumbnail"], strict=True):
+            found[image_id] = np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE)
+    return found
