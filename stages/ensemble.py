@@ -1,11 +1,14 @@
 """Stage ensemble: blend the members, calibrate out of fold, report on the hold-out."""
 
+import pandas as pd
+
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.ensemble.ensemble import ensemble
 from dermaflow.ensemble.params import EnsembleParams
-from dermaflow.evaluate import members
+from dermaflow.evaluate import members, openings
 from dermaflow.evaluate.params import EvaluateParams
+from dermaflow.files import digest
 
 
 def main() -> None:
@@ -15,12 +18,17 @@ def main() -> None:
         outputs.holdout.read(),
         params.load(EnsembleParams),
         params.load(EvaluateParams),
+        funnel=pd.read_csv(outputs.path(outputs.funnel)),
         notice=params.load(RegistryParams).notice,
     )
     with outputs.replacing(outputs.path("ensemble"), folder=True) as folder:
         result.write(folder)
+    scored = openings.note(outputs.reports_dir(""), digest(outputs.holdout.path), "ensemble", result.metrics)
     tracking.stage(
-        "ensemble", metrics=result.metrics, params=result.blend, artifacts={"outputs/ensemble": ""}
+        "ensemble",
+        metrics=result.metrics | {"hold_out_scored": scored},
+        params=result.blend,
+        artifacts={"outputs/ensemble": ""},
     )
 
 

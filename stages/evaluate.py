@@ -2,10 +2,13 @@
 
 import sys
 
+import pandas as pd
+
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
-from dermaflow.evaluate import evaluation, members
+from dermaflow.evaluate import evaluation, members, openings
 from dermaflow.evaluate.params import EvaluateParams
+from dermaflow.files import digest
 
 
 def main(model: str) -> None:
@@ -15,11 +18,17 @@ def main(model: str) -> None:
         outputs.cases.read(),
         outputs.holdout.read(),
         params.load(EvaluateParams),
+        funnel=pd.read_csv(outputs.path(outputs.funnel)),
         notice=params.load(RegistryParams).notice,
     )
     with outputs.replacing(outputs.path(f"evaluation/{model}"), folder=True) as folder:
         result.write(folder)
-    tracking.stage(f"evaluate {model}", metrics=result.metrics, artifacts={f"outputs/evaluation/{model}": ""})
+    scored = openings.note(outputs.reports_dir(""), digest(outputs.holdout.path), model, result.metrics)
+    tracking.stage(
+        f"evaluate {model}",
+        metrics=result.metrics | {"hold_out_scored": scored},
+        artifacts={f"outputs/evaluation/{model}": ""},
+    )
 
 
 if __name__ == "__main__":

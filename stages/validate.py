@@ -8,7 +8,7 @@ def main() -> None:
     tables = {name: outputs.releases.of(name).read() for name in names}
     facts = {name: outputs.facts.of(name).read() for name in names}
     report = quality.validate(tables, facts)
-    quality.data_docs(outputs.reports_dir("quality"), report)
+    quality.data_docs(outputs.reports_dir("quality"), report, tables, facts)
     outputs.write_json(outputs.path(outputs.quality_report), report.to_json())
     tracking.stage("validate", metrics=report.counts, artifacts={"reports/quality": "data_docs"})
     quality.raise_if_critical(report)

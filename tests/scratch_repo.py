@@ -120,7 +120,7 @@ class Repo:
 
 def make(folder: Path, demo: Path, *, shim: bool = False) -> Repo:
     repo = Repo(folder, shim=shim)
-    for name in ("stages", "src"):
+    for name in ("stages", "src", "splits"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "bentofile.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)

@@ -51,6 +51,20 @@ def made_cases(rng, n=600, folds=3, shares=SHARES):
     return pd.concat([cases, dropped], ignore_index=True), holdout
 
 
+def made_funnel(cases, holdout):
+    """Rows as in splits/funnel.csv."""
+    known = cases.merge(holdout.rename(columns={"diagnosis": "hidden"}), on="image_id", how="left")
+    known["diagnosis"] = known.diagnosis.fillna(known.hidden)
+    dropped = known.split == "dropped"
+    steps = [("listed", known), ("dropped: duplicate", known[dropped])]
+    steps += [(name, known[known.split == name]) for name in ("hold_out", "train")]
+    counted = [
+        rows.groupby(["release", "diagnosis"]).size().rename("images").reset_index().assign(step=step)
+        for step, rows in steps
+    ]
+    return pd.concat(counted, ignore_index=True)[["step", "release", "diagnosis", "images"]]
+
+
 def made_member(rng, cases, holdout, model="a", fold=0, *, drawn=None, skill=2.0, noise=0.5, view=NINE):
     """One member that learned from classes drawn by `drawn`; its plain logits are noisier."""
     k = len(view.classes)

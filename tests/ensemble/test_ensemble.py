@@ -14,10 +14,15 @@ from dermaflow.ensemble.params import EnsembleParams
 from dermaflow.evaluate import members, metrics
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.taxonomy import NINE
-from tests_predictions import SHARES, made_cases, made_member, made_members
+from tests_predictions import SHARES, made_cases, made_funnel, made_member, made_members
 
 FAST = EvaluateParams(bootstrap=100)
 NOTICE = "Drawn images."
+
+
+def made_ensemble(found, cases, holdout):
+    funnel = made_funnel(cases, holdout)
+    return ensemble(found, cases, holdout, EnsembleParams(), FAST, funnel=funnel, notice=NOTICE)
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def world():
     rng = np.random.default_rng(9)
     cases, holdout = made_cases(rng)
     found = made_members(rng, cases, holdout)
-    return cases, holdout, found, ensemble(found, cases, holdout, EnsembleParams(), FAST, notice=NOTICE)
+    return cases, holdout, found, made_ensemble(found, cases, holdout)
 
 
 def test_the_prior_shift_makes_probabilities_of_the_natural_frequencies(rng):
@@ -143,7 +148,7 @@ def test_all_is_chosen_without_the_hold_out(world):
     """Other hold-out diagnoses change the figures, and nothing that is shipped."""
     cases, holdout, found, first = world
     other = holdout.assign(diagnosis=holdout.diagnosis.to_numpy()[::-1])
-    again = ensemble(found, cases, other, EnsembleParams(), FAST, notice=NOTICE)
+    again = made_ensemble(found, cases, other)
     assert again.calibration == first.calibration
     assert again.blend == first.blend
     assert again.metrics["hold_out"]["macro_auc"] != first.metrics["hold_out"]["macro_auc"]

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from dermaflow import outputs
-from dermaflow.evaluate import figures, members, shortcuts, subgroups
+from dermaflow.evaluate import figures, members, openings, shortcuts, subgroups
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.evaluation import evaluate_model
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.taxonomy import NINE, SEVEN
-from tests_predictions import made_cases, made_members
+from tests_predictions import made_cases, made_funnel, made_members
 
 FAST = EvaluateParams(bootstrap=100)
 NOTICE = "Drawn <images> prove nothing medical."
@@ -30,7 +30,9 @@ def world():
 @pytest.fixture(scope="module")
 def evaluation(world):
     cases, holdout, found = world
-    return evaluate_model("lite0", found, cases, holdout, FAST, notice=NOTICE)
+    return evaluate_model(
+        "lite0", found, cases, holdout, FAST, funnel=made_funnel(cases, holdout), notice=NOTICE
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,9 @@ def test_a_single_training_class_teaches_the_probe_nothing(answers, world):
 def test_what_is_not_defined_is_null_and_the_metrics_are_json(world):
     cases, holdout, found = world
     benign = holdout.assign(diagnosis="NV")
-    result = evaluate_model("lite0", found, cases, benign, FAST, notice=NOTICE)
+    result = evaluate_model(
+        "lite0", found, cases, benign, FAST, funnel=made_funnel(cases, holdout), notice=NOTICE
+    )
     text = json.dumps(result.metrics, allow_nan=False)
     hold_out = json.loads(text)["hold_out"]
     assert hold_out["melanoma_auc"] == {"value": None, "low": None, "high": None}
@@ -156,7 +160,9 @@ def test_what_is_not_defined_is_null_and_the_metrics_are_json(world):
 
 def test_the_same_input_gives_the_same_bytes(world, evaluation):
     cases, holdout, found = world
-    again = evaluate_model("lite0", found, cases, holdout, FAST, notice=NOTICE)
+    again = evaluate_model(
+        "lite0", found, cases, holdout, FAST, funnel=made_funnel(cases, holdout), notice=NOTICE
+    )
     assert again.report_html == evaluation.report_html
     assert again.plots == evaluation.plots
     assert again.metrics == evaluation.metrics
@@ -195,6 +201,8 @@ def test_the_report_loads_nothing_and_says_what_must_be_said(evaluation):
         "The hold-out is the headline",
         "was scored once: by model lite0",
         "dropped: duplicate",
+        "The same by diagnosis",
+        "reports/hold_out/openings.json",
         "No pixels, only image width and height",
     ):
         assert said in text, said
@@ -212,3 +220,15 @@ def test_the_files_are_written(project, evaluation):
 def test_numbers_are_rounded_and_nan_is_null():
     assert figures.plain(1 / 3) == 0.333333
     assert figures.plain(float("nan")) is None
+
+
+def test_each_different_answer_to_a_hold_out_counts_once(project):
+    folder = project / "reports"
+    first, other = {"macro_auc": 0.9}, {"macro_auc": 0.91}
+    assert openings.count(folder, "h") == 0
+    assert openings.note(folder, "h", "lite0", first) == 1
+    assert openings.note(folder, "h", "lite0", first) == 1
+    assert openings.note(folder, "h", "ensemble", first) == 2
+    assert openings.note(folder, "h", "lite0", other) == 3
+    assert openings.note(folder, "another hold-out", "lite0", other) == 1
+    assert openings.count(folder, "h") == 3

@@ -11,7 +11,11 @@ READERS = {
     "stages/bundle.py",
     "stages/stress.py",
 }
-COMMANDS = {"src/dermaflow/cli/models.py", "src/dermaflow/outputs.py"}
+COMMANDS = {
+    "src/dermaflow/cli/data.py",  # export --hold-out
+    "src/dermaflow/cli/models.py",
+    "src/dermaflow/outputs.py",
+}
 
 
 def test_only_evaluation_and_promotion_open_the_hold_outs_diagnoses():

@@ -56,6 +56,17 @@ def test_promotion_crowns_once_and_decides_once(finished):
     assert json.loads(finished.run("dermaflow", "models", "show").stdout)["champion"]["tag"] == record["tag"]
 
 
+def test_the_model_card_goes_with_the_bundle(finished):
+    card = (finished.folder / "outputs/bundle/model_card.md").read_text()
+    metrics = json.loads((finished.folder / "outputs/ensemble/metrics.json").read_text())["hold_out"]
+    for said in ("Not a medical device", "dropped: official duplicate", "Trained on: ", "centre: BCN"):
+        assert said in card, said
+    assert f"{metrics['macro_auc']['value']:.3f}" in card
+    stored = list((finished.folder / "bentoml").rglob("model_card.md"))
+    assert stored
+    assert stored[0].read_text() == card
+
+
 def test_the_results_are_printed(finished):
     table = finished.run("dermaflow", "evaluate").stdout
     assert [line.split()[0] for line in table.splitlines()[2:]] == ["lite0", "tiny", "ensemble"]

@@ -380,7 +380,7 @@ def test_data_docs_open_without_the_net_and_show_what_failed(project):
     rows["isic2018"].loc[2, "age_years"] = 51.0
     report = quality.validate(rows, facts(rows))
     folder = project / "reports" / "quality"
-    quality.data_docs(folder, report)
+    quality.data_docs(folder, report, rows, facts(rows))
     pages = list(folder.rglob("*.html"))
     assert len(pages) == 1 + 2 * 4  # the index; expectations and results of each suite
     for page in pages:
@@ -393,6 +393,10 @@ def test_data_docs_open_without_the_net_and_show_what_failed(project):
     index = (folder / "index.html").read_text(encoding="utf-8")
     assert "ISIC_0000002 (51.0)" in index
     assert "validations/isic2018%20rows/" in index
+    pictures = re.findall(r"<img src='([^']+)'", index)
+    assert len(pictures) == 6
+    for picture in pictures:
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     assert not list(project.joinpath(".tmp").iterdir())
 
 

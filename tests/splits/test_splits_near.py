@@ -1,10 +1,11 @@
 """Near-duplicates: candidates are complete, copies are confirmed, unlike lesions behind one lens are not."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from dermaflow.splits import near
+from dermaflow.splits import near, sheet
 
 
 def skins(rng, count):
@@ -96,3 +97,23 @@ def test_narrowly_refused_pairs_are_kept_and_others_not(rng):
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
+
+
+def test_the_sheet_shows_pairs_on_both_sides_of_the_limit(rng, tmp_path):
+    images = [f"ISIC_{i:07d}" for i in range(6)]
+    facts = pd.DataFrame({"image_id": images, "thumbnail": [rng.bytes(4096) for _ in images]})
+    pairs = pd.DataFrame(
+        {
+            "image_a": images[::2],
+            "image_b": images[1::2],
+            "kind": ["near", "near", "official"],
+            "hamming": [2, 4, -1],
+            "correlation": [0.95, 0.8, -1],
+            "joined": [True, False, True],
+        }
+    )
+    out = tmp_path / "sheet.png"
+    assert sheet.near_duplicates(pairs, [facts], out) == 2
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert sheet.near_duplicates(pairs[2:], [facts], out) == 0
+    assert not out.exists()

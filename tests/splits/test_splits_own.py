@@ -28,7 +28,7 @@ def ours():
 
 def exported(result, merged, *, hold_out=False):
     story = merged.assign(label_release=merged["release"], raw_label=merged["diagnosis"], rule_id="rule")
-    return export(result.cases, result.holdout, story, hold_out=hold_out)
+    return export(result.cases, story, result.holdout if hold_out else None)
 
 
 def test_a_split_comes_back_as_it_was_exported(ours, tmp_path):

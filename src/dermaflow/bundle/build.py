@@ -1,9 +1,10 @@
 """Assemble a bundle from exported networks and the ensemble's files; refuse one over its serving budget."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dermaflow.bundle import card
 from dermaflow.bundle.apply import Calibration
 from dermaflow.bundle.format import Bundle, Member
 from dermaflow.bundle.params import BundleParams, RegistryParams
@@ -24,8 +25,9 @@ def assemble(
     imputer: Mapping[str, Any],
     metrics: Mapping[str, Any],
     inputs: Mapping[str, str],
+    funnel: Iterable[Mapping[str, str]],
 ) -> Bundle:
-    """Write bundle.json beside the members' ONNX files in `folder`.
+    """Write bundle.json and the model card beside the members' ONNX files in `folder`.
 
     Args:
         folder: holds the members' files.
@@ -38,6 +40,7 @@ def assemble(
         imputer: imputer.json.
         metrics: ensemble/metrics.json; its hold-out part is shipped.
         inputs: digests of the files that the bundle was made from.
+        funnel: rows of splits/funnel.csv, for the model card.
 
     Raises:
         BundleError: one answer would cost more multiply-adds than the budget.
@@ -64,4 +67,5 @@ def assemble(
             "Use fewer views (train.views), folds or models, or a smaller input_px; or raise the budget.",
         )
     bundle.write(folder)
+    (folder / card.FILE).write_text(card.render(bundle, funnel), encoding="utf-8")
     return bundle

@@ -16,6 +16,7 @@ import numpy as np
 from bentoml.exceptions import NotFound
 
 from dermaflow import outputs
+from dermaflow.bundle import card
 from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.bundle.run import Runner
@@ -217,7 +218,11 @@ def _store(
     except NotFound:
         labels = {"lineage": registry.name, "view": bundle.view.name}
         with bentoml.models.create(tag, labels=labels, metadata=dict(provenance)) as model:
-            for file in [folder / bundle_format.FILE, *(folder / member.file for member in bundle.members)]:
+            for file in [
+                folder / bundle_format.FILE,
+                folder / card.FILE,
+                *(folder / member.file for member in bundle.members),
+            ]:
                 Path(model.path_of(file.name)).write_bytes(file.read_bytes())
             Path(model.path_of(PREDICTIONS)).write_bytes(predictions.read_bytes())
     line = champions()["lineages"].get(registry.name, [])

@@ -103,8 +103,8 @@ def export(
     from dermaflow.releases import merge  # noqa: PLC0415
     from dermaflow.splits import export as exporting  # noqa: PLC0415
 
-    merged = merge(_tables())
-    table = exporting.export(outputs.cases.read(), outputs.holdout.read(), merged, hold_out=hold_out)
+    opened = outputs.holdout.read() if hold_out else None
+    table = exporting.export(outputs.cases.read(), merge(_tables()), opened)
     _write_csv(table, out)
     counts = ", ".join(f"{count:,} {name}" for name, count in table["split"].value_counts().items())
     print(f"{out}: {len(table):,} images ({counts})" + ("" if hold_out else "; hold-out diagnoses left out"))

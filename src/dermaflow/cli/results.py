@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dermaflow import outputs, params
+from dermaflow.evaluate import openings
 
 
 def evaluate() -> None:
@@ -35,6 +36,8 @@ def evaluate() -> None:
     print(f"Hold-out, {metrics['ensemble']['cases']} cases, 95 % intervals. {bundle['notice']}")
     for row in [heads, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    scored = openings.count(outputs.reports_dir(""), bundle["inputs"]["holdout"])
+    print(f"This hold-out was scored {scored} times in this folder (each model and ensemble that differs).")
 
 
 def _sizes(bundle: Mapping[str, Any]) -> dict[str, float]:

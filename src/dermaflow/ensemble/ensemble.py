@@ -62,6 +62,7 @@ def ensemble(
     params: EnsembleParams,
     evaluate: EvaluateParams,
     *,
+    funnel: pd.DataFrame,
     notice: str,
 ) -> Ensemble:
     """Blend, calibrate and measure.
@@ -72,6 +73,7 @@ def ensemble(
         holdout: outputs.holdout.
         params: section `ensemble`.
         evaluate: section `evaluate`.
+        funnel: splits/funnel.csv.
         notice: registry.notice.
 
     Raises:
@@ -121,7 +123,7 @@ def ensemble(
         lead=lead,
         metrics=metrics,
         plots=plots,
-        cases=cases,
+        funnel=funnel,
         scored=[*(f"by model {model}" for model in models), "by the ensemble"],
         extra=[
             ("When to refer", _operating_point(metrics, params)),

@@ -61,6 +61,7 @@ def evaluate_model(
     holdout: pd.DataFrame,
     params: EvaluateParams,
     *,
+    funnel: pd.DataFrame,
     notice: str,
 ) -> Evaluation:
     """Score one model: out of fold by the fold's own member, on the hold-out by the mean of all.
@@ -73,6 +74,7 @@ def evaluate_model(
         cases: outputs.cases.
         holdout: outputs.holdout.
         params: section `evaluate`.
+        funnel: splits/funnel.csv.
         notice: registry.notice.
 
     Raises:
@@ -105,7 +107,7 @@ def evaluate_model(
         lead=lead,
         metrics=metrics,
         plots=pictures,
-        cases=cases,
+        funnel=funnel,
         scored=[f"by model {name}"],
     )
     return Evaluation(metrics, pictures, report.render(content))

@@ -1,41 +1,15 @@
 """The report's pictures, as PNG bytes that depend on the figures alone (no time, no software version)."""
 
-import io
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dermaflow.evaluate import metrics
 from dermaflow.evaluate.answers import Answers
-
-BLUE, ORANGE, GREY, INK = "#1f6f8b", "#d1603d", "#9aa5b1", "#1f2933"
-STYLE: Final = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-}
-
-
-def draw(paint: Callable[[Figure], None], width: float, height: float) -> bytes:
-    """Return a PNG of what `paint` puts on a figure of that size, in inches."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        paint(figure)
-        box = io.BytesIO()
-        figure.savefig(box, format="png", dpi=120, metadata={"Software": None})
-    return box.getvalue()
+from dermaflow.pictures import BLUE, GREY, INK, ORANGE, draw
 
 
 def roc(hold_out: Answers, out_of_fold: Answers) -> bytes:

@@ -62,7 +62,7 @@ class Content:
         lead: what stands below the title.
         metrics: as metrics.json.
         plots: PNG bytes by the names of PICTURES.
-        cases: outputs.cases, for the funnel.
+        funnel: splits/funnel.csv.
         scored: who scored the hold-out in this run of the pipeline.
         extra: further sections (heading, HTML), after the headline figures.
     """
@@ -72,7 +72,7 @@ class Content:
     lead: str
     metrics: Mapping[str, Any]
     plots: Mapping[str, bytes]
-    cases: pd.DataFrame
+    funnel: pd.DataFrame
     scored: Sequence[str]
     extra: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
@@ -90,7 +90,7 @@ def render(content: Content) -> str:
         (PICTURES["reliability"], _reliability(content)),
         (PICTURES["subgroups"], _subgroups(content)),
         ("What the source alone gives away", _probe(hold_out)),
-        ("From published rows to cases", _funnel(content.cases)),
+        ("From published rows to cases", _funnel(content.funnel)),
         ("How often the hold-out was opened", _scored(content.scored)),
     ]
     body = "".join(f"<section><h2>{html.escape(head)}</h2>{text}</section>" for head, text in sections)
@@ -268,16 +268,21 @@ def _probe(hold_out: Mapping[str, Any]) -> str:
     return table(("", "balanced accuracy", "melanoma AUC"), rows) + paragraph(text)
 
 
-def _funnel(cases: pd.DataFrame) -> str:
-    reasons = cases.why_dropped.where(cases.split == "dropped")
-    outcome = reasons.fillna(cases.split).map({"train": "training", "hold_out": "hold-out"}.get)
-    outcome = outcome.fillna("dropped: " + reasons.astype(object).fillna(""))
-    counts = pd.crosstab(outcome, cases.release)
-    order = sorted(counts.index, key=lambda name: (not name.startswith("dropped"), name != "training", name))
-    rows: list[Sequence[object]] = [
-        ("rows of the merged tables", *counts.sum(), int(counts.to_numpy().sum()))
-    ]
-    rows += [(name, *counts.loc[name], int(counts.loc[name].sum())) for name in order]
+def _funnel(funnel: pd.DataFrame) -> str:
+    """Images at each step by release, and folded away the same by diagnosis."""
+    whole = _steps(funnel, "release")
+    parts = "".join(
+        f"<h3>{html.escape(str(release))}</h3>{_steps(own, 'diagnosis')}"
+        for release, own in funnel.groupby("release", sort=False)
+    )
+    return f"{whole}<details><summary>The same by diagnosis</summary>{parts}</details>"
+
+
+def _steps(funnel: pd.DataFrame, by: str) -> str:
+    counts = funnel.pivot_table(
+        index="step", columns=by, values="images", aggfunc="sum", fill_value=0, sort=False
+    )
+    rows = [(step, *counts.loc[step], int(counts.loc[step].sum())) for step in counts.index]
     return table(("", *counts.columns, "all"), rows)
 
 
@@ -286,6 +291,7 @@ def _scored(scored: Sequence[str]) -> str:
     return paragraph(
         f"In this run of the pipeline the hold-out was scored {times}: {', '.join(scored)}. Nothing is "
         "chosen on it: epochs, weights, temperature and thresholds come from out-of-fold predictions, and "
-        "the gate holds one candidate against fixed limits. Earlier runs, with other parameters, stand in "
-        "MLflow."
+        "the gate holds one candidate against fixed limits. How often it was scored over all runs in this "
+        "folder is counted in reports/hold_out/openings.json and printed by `dermaflow evaluate`; each "
+        "scoring is a run in MLflow (figure hold_out_scored)."
     )

@@ -102,13 +102,18 @@ def apply_table(imputer: Imputer, cases: pd.DataFrame) -> pd.DataFrame:
         filled[f"{name}_missing"] = filled[column].isna()
     gaps = filled[list(COLUMNS.values())].isna().any(axis=1)
     fill = cache(imputer.fill)  # few different patients have gaps
-    whole = [
-        fill(Patient(*(None if pd.isna(value) else value for value in known)))
-        for known in filled.loc[gaps, list(COLUMNS.values())].itertuples(index=False)
-    ]
+    whole = [fill(patient) for patient in as_patients(filled[gaps])]
     for column in COLUMNS.values():
         filled.loc[gaps, column] = [getattr(patient, column) for patient in whole]
     return outputs.patients.check(filled)
+
+
+def as_patients(rows: pd.DataFrame) -> list[Patient]:
+    """Return the columns age_years, sex and site as patients, one a row."""
+    return [
+        Patient(*(None if pd.isna(value) else value for value in known))
+        for known in rows[list(COLUMNS.values())].itertuples(index=False)
+    ]
 
 
 def _missing(train_rows: pd.DataFrame, column: str) -> dict[str, int]:

@@ -8,11 +8,14 @@ which is drawn by those scripts, is our own. Not byte-stable
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from dermaflow import outputs
-from dermaflow.quality import page
+from dermaflow.quality import page, plots
 from dermaflow.quality.report import Report
 from dermaflow.quality.running import library, new_context, result_format, suite
 
@@ -28,12 +31,16 @@ _ELSEWHERE: Final = re.compile(r"""href=(["'])(?:https?:)?//.*?\1""", re.IGNOREC
 """Links to newsletters and manuals."""
 
 
-def data_docs(folder: Path, report: Report) -> None:
-    """Write the pages of a report's checks.
+def data_docs(
+    folder: Path, report: Report, tables: Mapping[str, pd.DataFrame], facts: Mapping[str, pd.DataFrame]
+) -> None:
+    """Write the pages of a report's checks, and pictures of the data.
 
     Args:
         folder: replaced whole; `index.html` is the door.
         report: of a run in this process (it holds the tables that were checked).
+        tables: rows of outputs.releases, a release.
+        facts: rows of outputs.facts, a release.
     """
     with outputs.replacing(folder, folder=True) as scratch:
         _build(scratch, report)
@@ -44,7 +51,9 @@ def data_docs(folder: Path, report: Report) -> None:
             relative = file.relative_to(scratch)
             if relative.parts[0] == "validations":
                 pages[relative.parts[1]] = relative.as_posix()
-        (scratch / "index.html").write_text(page.index(report, pages), encoding="utf-8")
+        drawn = plots.write(scratch / "plots", tables, facts)
+        pictures = {title: f"plots/{file}" for title, file in drawn.items()}
+        (scratch / "index.html").write_text(page.index(report, pages, pictures), encoding="utf-8")
 
 
 def offline(html: str) -> str:

@@ -23,6 +23,9 @@ th { background: #eef2f6; }
 tr:nth-child(even) td { background: #fafbfc; }
 .modal, .card.mb-3, footer, .btn, .popover, .d-none { display: none; }
 .breadcrumb { list-style: none; display: flex; flex-wrap: wrap; gap: .5rem; padding: 0; }
+figure { margin: 1rem 0 1.6rem; }
+figcaption { font-weight: 600; }
+img { max-width: 100%; height: auto; }
 .badge, code, pre { background: #eef2f6; border-radius: .3rem; padding: .1rem .35rem; }
 .text-success, .held { color: #1b7f4b; }
 .text-danger, .critical { color: #b3261e; }
@@ -35,12 +38,13 @@ tr:nth-child(even) td { background: #fafbfc; }
 """For our index and for Great Expectations' pages alike."""
 
 
-def index(report: Report, pages: Mapping[str, str]) -> str:
+def index(report: Report, pages: Mapping[str, str], pictures: Mapping[str, str]) -> str:
     """Return the index page.
 
     Args:
         report: the results.
         pages: each suite's own page, relative to the index.
+        pictures: titles of pictures to their files, relative to the index.
     """
     counts = report.counts
     failed = sorted(report.failed_critical) + sorted(report.failed_warning)
@@ -55,6 +59,13 @@ def index(report: Report, pages: Mapping[str, str]) -> str:
     ]
     if failed:
         parts += ["<h2>Not as expected</h2>", _table(failed, suite=True)]
+    if pictures:
+        parts.append("<h2>The data at a glance</h2><p>Training rows and image files of each release.</p>")
+    parts += [
+        f"<figure><figcaption>{html.escape(title)}</figcaption>"
+        f"<img src='{quote(file)}' alt='{html.escape(title)}'></figure>"
+        for title, file in pictures.items()
+    ]
     for suite in suites:
         own = [item for item in report.results if item.suite == suite]
         link = f" <a href='{quote(pages[suite])}'>details</a>" if suite in pages else ""

@@ -46,6 +46,16 @@ class Scored:
         return decision_scores(probabilities, prior)
 
 
+def of_release(release: str, view: View) -> tuple[str, str | None]:
+    """Return the format of a release's challenge, or `full` and why: unknown, or too few diagnoses."""
+    layout = {"isic2020": "siim2020"}.get(release, release)
+    try:
+        check(layout, view)
+    except (DataError, BundleError) as error:
+        return "full", str(error)
+    return layout, None
+
+
 def check(layout: str, view: View) -> None:
     """Make sure, before hours of work, that a format is known and can be made from a view.
 

@@ -23,16 +23,13 @@ _NAMES: Final = {
 LABEL: Final = ["label_release", "raw_label", "rule_id"]
 
 
-def export(
-    cases: pd.DataFrame, holdout: pd.DataFrame, merged: pd.DataFrame, *, hold_out: bool
-) -> pd.DataFrame:
+def export(cases: pd.DataFrame, merged: pd.DataFrame, holdout: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return one row an image that is trained or tested on.
 
     Args:
         cases: rows of outputs.cases.
-        holdout: rows of outputs.holdout.
         merged: what `releases.merge` returned: whose label was taken, and by which rule.
-        hold_out: whether to give the hold-out's diagnoses away.
+        holdout: rows of outputs.holdout, to give the hold-out's diagnoses away; None leaves them empty.
 
     Returns:
         image, release, diagnosis, view_2 to view_9 (taxonomy.PUBLISHED_VIEWS; empty where a view leaves the
@@ -42,10 +39,10 @@ def export(
     kept = cases[cases["split"] != "dropped"].set_index("image_id", drop=False)
     diagnosis = kept["diagnosis"]
     story = merged.set_index("image_id")[LABEL].reindex(kept.index)
-    if hold_out:
-        diagnosis = diagnosis.fillna(holdout.set_index("image_id")["diagnosis"])
-    else:
+    if holdout is None:
         story = story.where(kept["split"] == "train")
+    else:
+        diagnosis = diagnosis.fillna(holdout.set_index("image_id")["diagnosis"])
     views = {
         f"view_{len(view.classes)}": diagnosis.map(view.label, na_action="ignore") for view in PUBLISHED_VIEWS
     }

@@ -20,7 +20,7 @@ class SplitParams(Params):
     """Another number deals the groups anew."""
     near_hamming: Annotated[int, Field(ge=0, le=10)] = 8
     """Bits: most that the hashes of a candidate pair may differ in; above 10 all skin looks alike."""
-    near_correlation: Annotated[float, Field(gt=0, le=1)] = 0.95
+    near_correlation: Annotated[float, Field(gt=0, le=1)] = 0.84
     """Of the high-passed thumbnails: from here on a candidate is confirmed and the groups are joined."""
     max_group: Annotated[int, Field(ge=1)] = 200
     """Images: a larger group stops the stage (the largest patient of 2020 has 115)."""

@@ -9,8 +9,10 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dermaflow.pictures import BLUE, ORANGE, draw
 from dermaflow.splits.near import SIDE
 
 PAIRS: Final = 24
@@ -40,29 +42,24 @@ def near_duplicates(pairs: pd.DataFrame, facts: Iterable[pd.DataFrame], out: Pat
     if drawn.empty:
         return 0
     thumbnails = _thumbnails(facts, {*drawn["image_a"], *drawn["image_b"]})
-    from matplotlib.figure import Figure  # noqa: PLC0415 - half a second
-
     rows = sum(-(-len(found) // _ACROSS) for _, found in chosen)
-    figure = Figure(figsize=(_ACROSS * 3.1, rows * 1.95), layout="constrained")
-    grid = figure.subplots(rows, _ACROSS, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    place = 0
-    for kind, found in chosen:
-        for row in found.itertuples():
-            axes = grid.flat[place]
-            between = np.full((SIDE, 2), 255, np.uint8)
-            picture = np.hstack([thumbnails[str(row.image_a)], between, thumbnails[str(row.image_b)]])
-            axes.imshow(picture, "gray", vmin=0, vmax=255)
-            axes.set_title(
-                f"{kind}: {row.correlation:.3f}, {row.hamming} bits\n{row.image_a}\n{row.image_b}",
-                fontsize=7,
-                color="tab:green" if kind == "confirmed" else "tab:red",
-            )
-            place += 1
-        place = -(-place // _ACROSS) * _ACROSS
+
+    def paint(figure: Figure) -> None:
+        grid = figure.subplots(rows, _ACROSS, squeeze=False)
+        for axes in grid.flat:
+            axes.axis("off")
+        place = 0
+        for kind, found in chosen:
+            for axes, row in zip(grid.flat[place:], found.itertuples(), strict=False):
+                between = np.full((SIDE, 2), 255, np.uint8)
+                picture = np.hstack([thumbnails[str(row.image_a)], between, thumbnails[str(row.image_b)]])
+                axes.imshow(picture, "gray", vmin=0, vmax=255)
+                says = f"{kind}: {row.correlation:.3f}, {row.hamming} bits\n{row.image_a}\n{row.image_b}"
+                axes.set_title(says, fontsize=7, color=BLUE if kind == "confirmed" else ORANGE)
+            place += -(-len(found) // _ACROSS) * _ACROSS
+
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    out.write_bytes(draw(paint, _ACROSS * 3.1, rows * 1.95))
     return len(drawn)
 
 
