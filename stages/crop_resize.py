@@ -1,10 +1,12 @@
-"""Stage crop_resize@{release}-{size}: each image cropped, resized and stored once."""
+"""Stage crop_resize@{release}-{size}: each image cropped, resized and stored once; a sheet to look at."""
 
 import sys
 
-from dermaflow import outputs, params, sources
-from dermaflow.images import store
+from dermaflow import outputs, params, sources, tracking
+from dermaflow.images import contact, store
 from dermaflow.images.params import ImagesParams
+
+SHOWN = 12
 
 
 def main(release: str, size: int) -> None:
@@ -14,10 +16,19 @@ def main(release: str, size: int) -> None:
     image_ids = outputs.read_lines(outputs.path(outputs.located.format(release)))
     recipe = images.recipe(size, size)
     outputs.require_space(store.estimated_bytes(len(image_ids), recipe), f"crop_resize@{release}-{size}")
+    sheets = outputs.sheets_dir(size, release)
     with outputs.replacing(outputs.images_dir(size, release), folder=True) as folder:
         store.write_shards(
             source, image_ids, recipe, folder, workers=images.workers, max_unreadable=images.max_unreadable
         )
+    with outputs.replacing(sheets, folder=True) as folder:
+        reader = store.ShardReader(outputs.images_dir(size), [release])
+        if len(reader):
+            contact.before_after(
+                contact.telling(reader, SHOWN), [source], reader, folder / "before_after.png"
+            )
+    shown = {sheets.relative_to(params.root()).as_posix(): ""}
+    tracking.stage(f"crop_resize {release} {size} px", metrics={"images": len(reader)}, artifacts=shown)
 
 
 if __name__ == "__main__":

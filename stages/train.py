@@ -9,37 +9,35 @@ from dermaflow.files import digest, digests
 from dermaflow.images.store import ShardReader
 from dermaflow.model.params import ModelParams
 from dermaflow.splits import certificate
-from dermaflow.train import member, resume
+from dermaflow.train import member, resume, sheet
+from dermaflow.train.augment import Augment
 from dermaflow.train.params import AugmentParams, TrainParams
 
 
 def main(model: str, fold: int) -> None:
-    model_params, train = params.load(ModelParams, model), params.load(TrainParams)
+    network, train = params.load(ModelParams, model), params.load(TrainParams)
     augment, labels = params.load(AugmentParams), params.load(LabelsParams)
     tables = {"cases": digest(outputs.cases.path), "patients": digest(outputs.patients.path)}
     certificate.check_certificate(outputs.read_json(outputs.path(outputs.certificate)), tables)
 
-    settings = {kind.section: kind.model_dump(mode="json") for kind in (model_params, train, augment, labels)}
+    settings = {kind.section: kind.model_dump(mode="json") for kind in (network, train, augment, labels)}
     inputs = {**tables, "shards": digest(outputs.inputs(model)), "code": digests("model", "train", "impute")}
     key = resume.key({**settings, **inputs})
     checkpoint = params.root() / ".checkpoints" / f"{key}-{fold}"
-    folder = outputs.member_dir(model, fold)
-    record = tracking.Record(
-        key=f"{key}:{fold}",
-        name=f"{model} fold {fold}",
-        parent=key,
-        parent_name=model,
-        params=tracking.flat_params(settings),
-        artifacts={folder.relative_to(params.root()).as_posix(): "member"},
-        dataset="outputs/cases.parquet",
-    )
-    with tracking.FoldRun(record) as run:
+    folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
+    cases = outputs.cases.read()
+    reader = ShardReader(outputs.images_dir(network.stored_px), params.names("releases"))
+    with outputs.replacing(sheets, folder=True) as scratch:
+        learned = member.labelled(cases, labels.labels).query("fold != @fold").image_id
+        drawn = Augment(augment, network.input_px)
+        sheet.augmented(reader, list(learned), drawn, train.seed, scratch / "augmented.png")
+    with tracking.FoldRun(record(model, fold, key, settings)) as run:
         trained = member.train_member(
-            cases=outputs.cases.read(),
+            cases=cases,
             patients=outputs.patients.read(),
-            reader=ShardReader(outputs.images_dir(model_params.stored_px), params.names("releases")),
+            reader=reader,
             view=labels.labels,
-            model=model_params,
+            model=network,
             train=train,
             augment=augment,
             fold=fold,
@@ -48,9 +46,22 @@ def main(model: str, fold: int) -> None:
         )
         with outputs.replacing(folder, folder=True) as scratch:
             member.write_member(trained, scratch)
-        record.metrics = tracking.flat(trained.metrics)
+        run.record.metrics = tracking.flat(trained.metrics)
     shutil.rmtree(checkpoint, ignore_errors=True)
     run.finish()
+
+
+def record(model: str, fold: int, key: str, settings: dict[str, object]) -> tracking.Record:
+    made = (outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold))
+    return tracking.Record(
+        key=f"{key}:{fold}",
+        name=f"{model} fold {fold}",
+        parent=key,
+        parent_name=model,
+        params=tracking.flat_params(settings),
+        artifacts={folder.relative_to(params.root()).as_posix(): "member" for folder in made},
+        dataset="outputs/cases.parquet",
+    )
 
 
 if __name__ == "__main__":

@@ -331,6 +331,11 @@ def images_dir(size_px: int, release: str | None = None) -> Path:
     return path(f"images/{size_px}") if release is None else path(f"images/{size_px}/{release}")
 
 
+def sheets_dir(kind: int | str, name: int | str) -> Path:
+    """Folder of a contact sheet: of a stored size and release, or of `augment/<model>` and fold."""
+    return path(f"sheets/{kind}/{name}")
+
+
 def inputs(model: str) -> Path:
     """The list of shards that a model reads, with their digests."""
     return path(f"inputs/{model}.json")

@@ -32,3 +32,15 @@ def test_before_and_after_draws_the_kept_box(tmp_path):
     assert tuple(sheet[70, 56]) == (0, 220, 255)  # the box's left side: 112 of 448 pixels, halved
     with pytest.raises(DataError, match="ISIC_2 is not stored"):
         contact.before_after(["ISIC_2"], [source], reader, tmp_path / "sheet.png")
+
+
+def test_half_of_the_sheet_shows_where_the_crop_keeps_least(tmp_path):
+    widths = {f"ISIC_{n:02d}": 200 + 10 * n for n in range(20)}  # 200 high: the widest lose most
+    files = {f"train/{name}.jpg": jpeg(width, 200) for name, width in widths.items()}
+    source = open_source(folder_of(tmp_path / "r", files), {"train": ["train"]})
+    (tmp_path / "64" / "a").mkdir(parents=True)
+    store.write_shards(source, list(widths), recipe(), tmp_path / "64" / "a", progress=False)
+    reader = store.ShardReader(tmp_path / "64", ["a"])
+    chosen = contact.telling(reader, 8)
+    assert chosen == ["ISIC_00", "ISIC_05", "ISIC_10", "ISIC_15", "ISIC_19", "ISIC_18", "ISIC_17", "ISIC_16"]
+    assert len(set(contact.telling(reader, 100))) == 20

@@ -1,7 +1,11 @@
 """Shards: what is written is what is read, whatever wrote it."""
 
 import json
+import os
 import pickle
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -144,6 +148,48 @@ def test_a_stopped_run_leaves_nothing_that_counts_as_complete(source, project, m
         store.write_shards(source, ids_of(source), recipe(), scratch, progress=False)
     assert not target.exists()
     assert list((project / ".tmp").iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dermaflow import outputs
+from dermaflow.images import store
+from dermaflow.images.prepare import Recipe
+from dermaflow.sources import open_source
+
+made = store._batch
+def dies_at_the_second(rows, done=[]):
+    done.append(1)
+    if len(done) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made(rows)
+if sys.argv[2] == "dies":
+    store._batch = dies_at_the_second
+source = open_source(Path(sys.argv[1]), {"train": ["train"], "test": ["test"]})
+recipe = Recipe("center", 64, 64, 256, 95, 50_000_000)
+with outputs.replacing(outputs.images_dir(64, "a"), folder=True) as scratch:
+    ids = [entry.image_id for entry in source.entries]
+    store.write_shards(source, ids, recipe, scratch, shard_size=8, workers=2, progress=False)
+"""
+
+
+def test_a_run_killed_in_the_middle_leaves_nothing_and_the_next_gives_the_same_bytes(
+    source, project, tmp_path
+):
+    def run(how):
+        command = [sys.executable, "-c", KILLED, str(source.root), how]
+        env = {**os.environ, "DERMAFLOW_ROOT": str(project)}
+        return subprocess.run(command, env=env, check=False, timeout=120).returncode
+
+    target = outputs.images_dir(64, "a")
+    assert run("dies") == -signal.SIGKILL
+    assert list((project / ".tmp").rglob("00.arrow"))  # it was in the middle
+    assert not target.exists()
+    assert run("lives") == 0
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == written(
+        source, tmp_path / "whole", shard_size=8
+    )
 
 
 def test_the_estimate_of_disk_space_is_not_below_what_is_written(source, tmp_path):

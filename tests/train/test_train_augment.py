@@ -3,10 +3,13 @@
 import warnings
 
 import albumentations
+import cv2
 import numpy as np
 import pytest
 
+from dermaflow.images import contact
 from dermaflow.train import augment as module
+from dermaflow.train import sheet
 from dermaflow.train.augment import Augment
 from dermaflow.train.params import AugmentParams
 
@@ -111,3 +114,17 @@ def test_an_argument_of_an_older_version_is_an_error(monkeypatch):
 def test_wrong_values_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         AugmentParams.model_validate(wrong)
+
+
+def test_the_sheet_shows_each_image_as_stored_and_in_its_draws(tmp_path, reader):
+    out = tmp_path / "augmented.png"
+    ids = [f"i{number}" for number in range(40)]
+    sheet.augmented(reader, ids, Augment(only("cutout"), PX), 1, out)
+    drawn = cv2.imread(str(out))
+    cell, text = contact.CELL_PX, contact.CELL_PX + 20
+    assert drawn.shape[0] == sheet.IMAGES * text
+    assert drawn.shape[1] == (1 + sheet.DRAWS) * (cell + 4)
+    first, second = drawn[20:text, :cell], drawn[20:text, cell + 4 : 2 * cell + 4]
+    assert (first != second).any()
+    wanted = cv2.resize(reader.pixels("i0", PX)[..., ::-1], (cell, cell), interpolation=cv2.INTER_CUBIC)
+    assert np.abs(first.astype(int) - wanted).mean() < 1

@@ -11,6 +11,7 @@ from dermaflow.errors import DataError
 from dermaflow.images import crop
 from dermaflow.images.decode import Pixels, checked_header, decode, reduction_for
 from dermaflow.images.facts import MAX_PIXELS
+from dermaflow.images.portable import portable
 from dermaflow.images.store import ShardReader
 from dermaflow.sources import Source
 
@@ -43,6 +44,26 @@ def contact_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str], out: 
     out.write_bytes(file.tobytes())
 
 
+def telling(reader: ShardReader, number: int) -> list[str]:
+    """Choose images to look at: half evenly over the ids, half those of which the crop keeps least.
+
+    Args:
+        reader: the stored images.
+        number: how many at most.
+
+    Returns:
+        Ids, each once, those that lose most at the end.
+    """
+    kept = {}
+    for image_id, stored in reader:
+        kept[image_id] = stored.crop_box_px[2] * stored.crop_box_px[3] / (stored.width * stored.height)
+    half = min(number - number // 2, len(kept))
+    even = [reader.ids[place * len(kept) // half] for place in range(half)] if half else []
+    least = sorted((share, image_id) for image_id, share in kept.items() if image_id not in set(even))
+    return [*even, *(image_id for _, image_id in least[: number // 2])]
+
+
+@portable()
 def before_after(image_ids: Sequence[str], opened: Sequence[Source], reader: ShardReader, out: Path) -> None:
     """Write a sheet: the original with the kept box drawn in, and beside it what is stored.
 

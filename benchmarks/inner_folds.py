@@ -1,0 +1,161 @@
+"""Compare configurations on inner folds, never on the hold-out: what a default is chosen by.
+
+    python benchmarks/inner_folds.py benchmarks/searches/crop.yaml [--project DIR] [--json FILE]
+
+Runs in a project whose stages up to `certify` have run on real data (`make data`, a preset, `dvc repro
+certify`). A search is a file with `view`, `store` (whose images), `folds` (validated on, one after the
+other), `base` (changes to params.yaml, by section; `model` for the entry of models) and `tries` (a name and
+its further changes each). Each try trains one member a fold and is scored by decision score on the fold that
+it did not train on. Printed beside it: the difference to the first try, with the interval of the paired
+bootstrap over groups. What overlaps 0 is a tie, and the cheaper or simpler wins.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from dermaflow import outputs, params, sources
+from dermaflow.evaluate import figures, members
+from dermaflow.evaluate.answers import Answers
+from dermaflow.evaluate.params import EvaluateParams
+from dermaflow.images import store
+from dermaflow.images.params import ImagesParams
+from dermaflow.images.prepare import Recipe
+from dermaflow.model import export
+from dermaflow.model.network import build
+from dermaflow.model.params import ModelParams
+from dermaflow.taxonomy import VIEWS
+from dermaflow.train import loop, member
+from dermaflow.train.params import AugmentParams, TrainParams
+
+EVALUATE = EvaluateParams(bootstrap=1000)
+
+
+def merged(*changes: dict[str, Any]) -> dict[str, Any]:
+    """Put tables of changes into each other, the last first."""
+    result: dict[str, Any] = {}
+    for table in changes:
+        for key, value in table.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def shards(recipe: Recipe, release: str, image_ids: list[str], home: Path) -> store.ShardReader:
+    """Store the images of one recipe, once in this run."""
+    size = home / "-".join(str(part) for part in recipe.to_json().values())
+    if not size.exists():
+        facts = outputs.facts.of(release).read(["image_id", "part", "file"])
+        source = sources.listed(params.root() / "data" / release, facts.image_id, facts.part, facts.file)
+        (size / release).mkdir(parents=True)
+        store.write_shards(source, image_ids, recipe, size / release, workers=2)
+    return store.ShardReader(size, [release])
+
+
+def score(settings: dict[str, Any], search: dict[str, Any], cases: pd.DataFrame, home: Path) -> Answers:
+    """Train a try on each of the search's folds and answer the validated cases."""
+    view = VIEWS[search["view"]]
+    model = ModelParams.model_validate(settings["model"])
+    train = TrainParams.model_validate(settings.get("train", {}))
+    augment = AugmentParams.model_validate(settings.get("augment", {}))
+    recipe = ImagesParams.model_validate(settings.get("images", {})).recipe(model.stored_px, model.input_px)
+    reader = shards(recipe, search["store"], list(cases.image_id), home)
+    patients, prior, frames = outputs.patients.read(), members.natural_prior(cases, view), []
+    for fold in search["folds"]:
+        learned = member.labelled(cases, view)
+        training, validation = (
+            member.as_rows(learned[mask], patients, view)
+            for mask in (learned.fold != fold, learned.fold == fold)
+        )
+        with loop.reproducible(train.threads):
+            torch.manual_seed(train.seed)
+            network = build(model, len(view.classes))
+        fitted = loop.fit(
+            network,
+            training,
+            validation,
+            reader,
+            classes=view.classes,
+            model=model,
+            train=train,
+            augment=augment,
+        )
+        frame = member.predictions(
+            fitted.network, validation, "out_of_fold", reader, view=view, model=model, train=train
+        )
+        one = members.Member.of("try", member.config(fitted, view, model, train, fold), frame)
+        calibration = members.calibration([one], np.ones(1), prior)
+        frames.append(members.predict([one], calibration, "out_of_fold"))
+    truth = cases[cases.fold.isin(search["folds"])]
+    return Answers.of(pd.concat(frames, ignore_index=True), view, prior, truth)
+
+
+def work(settings: dict[str, Any], classes: int) -> float:
+    """Return the billion multiply-adds of one pass over one view."""
+    model = ModelParams.model_validate(settings["model"])
+    return export.multiply_adds(build(model, classes, pretrained=False), model.input_px) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("search", type=Path)
+    parser.add_argument("--project", type=Path, default=Path())
+    parser.add_argument("--only", nargs="*", help="names of tries")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    os.environ["DERMAFLOW_ROOT"] = str(asked.project)
+    search = yaml.safe_load(asked.search.read_text(encoding="utf-8"))
+    cases = outputs.cases.read()
+    cases = cases[(cases.split == "train") & (cases.store == search["store"])].reset_index(drop=True)
+
+    found: dict[str, dict[str, Any]] = {}
+    first: Answers | None = None
+    with tempfile.TemporaryDirectory() as home:
+        for name, changes in search["tries"].items():
+            if asked.only and name not in asked.only:
+                continue
+            settings = merged(search["base"], changes or {})
+            began = time.perf_counter()
+            answers = score(settings, search, cases, Path(home))
+            first = answers if first is None else first
+            weights = figures.weights_of(answers, EVALUATE)
+            row: dict[str, Any] = {"seconds": round(time.perf_counter() - began)}
+            for key, of in (
+                ("balanced_accuracy", figures.balanced_accuracy),
+                ("melanoma_auc", figures.melanoma_auc),
+            ):
+                row[key] = figures.figure(of(answers), weights)
+                row[f"{key}_to_first"] = figures.difference(of(answers), of(first), weights)
+            row["giga_multiply_adds"] = work(settings, len(VIEWS[search["view"]].classes))
+            row["cases"] = len(answers)
+            found[name] = row
+            tell(name, row)
+            if asked.json:
+                asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def tell(name: str, row: dict[str, Any]) -> None:
+    def said(key: str) -> str:
+        return "{value:.3f} ({low:.3f} to {high:.3f})".format(**row[key])
+
+    print(
+        f"{name:24} balanced accuracy {said('balanced_accuracy')}, to the first "
+        f"{said('balanced_accuracy_to_first')}; melanoma AUC {said('melanoma_auc')}, to the first "
+        f"{said('melanoma_auc_to_first')}; {row['giga_multiply_adds']:.3f} G, {row['seconds']} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""A contact sheet of what the network is shown: training images before and after augmentation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dermaflow.images.contact import contact_sheet
+from dermaflow.train.augment import Augment
+from dermaflow.train.batches import Reader
+
+IMAGES: Final = 6
+DRAWS: Final = 6
+
+
+def augmented(reader: Reader, image_ids: Sequence[str], augment: Augment, seed: int, out: Path) -> None:
+    """Write the sheet: an image a line, as stored and in its draws of the first epochs.
+
+    Args:
+        reader: the stored images.
+        image_ids: training images; some of them, evenly chosen, are shown.
+        augment: as in training.
+        seed: train.seed.
+        out: a .png file.
+    """
+    step = max(1, len(image_ids) // IMAGES)
+    rows, titles = [], []
+    for place, image_id in enumerate(image_ids[::step][:IMAGES]):
+        pixels = reader.pixels(image_id, augment.input_px)
+        rows.append([pixels, *(augment(pixels, seed, epoch, place) for epoch in range(DRAWS))])
+        titles.append(f"{image_id}: as stored, and in {DRAWS} draws")
+    contact_sheet(rows, titles, out)
