@@ -33,7 +33,7 @@ import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
 from dermaflow.releases import isic2018, isic2020, published
-from dermaflow.releases.rows import join, part
+from dermaflow.releases.rows import Columns, join, part
 
 ASIDE: Final = "aside"
 """The part of rows that get no label."""
@@ -181,7 +181,7 @@ def read(folder: Path) -> pd.DataFrame:
             table.name,
             "Take a collection of dermoscopic images with diagnoses, or remove it from releases.",
         )
-    columns: dict[str, pd.Series[str] | pd.Series[float] | str] = {
+    columns: Columns = {
         "image_id": table.cells["image_id"],
         "row": pd.Series(range(1, len(table) + 1), index=table.cells.index),
         "raw_label": labels["raw_label"].replace("", pd.NA),
