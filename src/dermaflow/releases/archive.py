@@ -1,4 +1,4 @@
-"""Any collection of the ISIC Archive, as its own tool downloads it: one metadata.csv and the images beside it.
+"""A collection of the ISIC Archive as its own tool downloads it: metadata.csv and the images beside it.
 
 In: a folder with metadata.csv (isic_id, and as far as the collection knows them patient_id, lesion_id,
 age_approx, sex, anatom_site_general, anatom_site_1 to _5, anatom_site_special, diagnosis_1 to _5 or the older
@@ -9,7 +9,7 @@ outputs.releases. Called for every release whose name is not one of the three ye
 to `diagnosis_5`. The deepest name that stands in TERMS gives the code, and the rule id says which name that
 was (`archive:nevus`). What stands in no rule is judged by `diagnosis_1` alone:
 
-- benign with a name (a cyst, a scar): UNK, `archive:benign, other`; without one: UNK, `archive:benign, unnamed`.
+- benign with a name (a cyst, a scar): UNK, `archive:benign, other`; without: UNK, `archive:benign, unnamed`.
   Neither is 2019's UNK ("none of the eight") nor 2020's ("unknown"): the rule ids keep them apart;
 - malignant or indeterminate without a place among the nine (Merkel cell carcinoma, an atypical melanocytic
   neoplasm), or no diagnosis at all: **set aside**. Such rows stand in the part `aside`, without a diagnosis;
@@ -19,10 +19,10 @@ Set aside as well: images that are not dermoscopic (clinical photos, tiles of to
 altered or synthetic ones. A name that contradicts `diagnosis_1` (a benign melanoma) is an error.
 
 Sources: the vocabulary of isic-metadata 4.12 (github.com/ImageMarkup/isic-metadata), the columns and files of
-isic-cli (github.com/ImageMarkup/isic-cli). What each class joins follows HAM10000 (doi 10.1038/sdata.2018.161:
-benign keratoses, vascular lesions with hemorrhage, intraepithelial carcinoma), 2020's winners
-(arXiv:2010.05351: lentigo NOS), and the archive's own grouping of melanoma and its metastases. Keratoacanthoma
-counts as squamous cell carcinoma, as in MILK10k (doi 10.34970/648456).
+isic-cli (github.com/ImageMarkup/isic-cli). What each class joins follows HAM10000 (benign keratoses, vascular
+lesions with hemorrhage, intraepithelial carcinoma; doi 10.1038/sdata.2018.161), the winners of 2020 (lentigo
+NOS; arXiv:2010.05351), and the archive's own grouping of melanoma and its metastases. Keratoacanthoma counts
+as squamous cell carcinoma, as in MILK10k (doi 10.34970/648456).
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,9 +117,9 @@ _GROUPS: Final = {
     "indeterminate/malignant": "indeterminate",
     "malignant": "malignant",
 }
-_CONTRADICTS: Final = {code: "benign" for code in ("MEL", "BCC", "SCC")} | {
-    code: "malignant" for code in ("NV", "BKL", "DF", "VASC")
-}
+_CONTRADICTS: Final = dict.fromkeys(("MEL", "BCC", "SCC"), "benign") | dict.fromkeys(
+    ("NV", "BKL", "DF", "VASC"), "malignant"
+)
 """The group in which a code can't stand (AK is indeterminate here and a precursor elsewhere: in any)."""
 
 SITE_LEVELS: Final = tuple(f"anatom_site_{level}" for level in range(1, 6))
@@ -153,9 +153,6 @@ WITHIN: Final = ("images.zip", "ISIC-images.zip", "ISIC_images.zip")
 
 SOURCE: Final = "the ISIC Archive: `isic image download --collections <number> <folder>`"
 
-_Diagnosis = tuple[str, str | None, str]
-"""Label as published, code or None, rule id."""
-
 
 def holds(folder: Path) -> bool:
     """Tell whether a folder is a collection: metadata.csv lies in it, or in its zip of images."""
@@ -183,7 +180,7 @@ def read(folder: Path) -> pd.DataFrame:
         )
     columns: Columns = {
         "image_id": table.cells["image_id"],
-        "row": pd.Series(range(1, len(table) + 1), index=table.cells.index),
+        "row": pd.Series(range(1, len(table) + 1), index=table.cells.index, dtype="float64"),
         "raw_label": labels["raw_label"].replace("", pd.NA),
         "diagnosis": labels["diagnosis"].mask(aside),
         "rule_id": rule_id,
@@ -219,51 +216,64 @@ def _labels(table: published.Published) -> pd.DataFrame:
         )
     cells = pd.DataFrame({name: published.text(table.column(name)).fillna("") for name in names})
     which, distinct = pd.factorize(pd.MultiIndex.from_frame(cells))  # some hundred, of half a million rows
-    judged = [_diagnose([str(cell) for cell in one]) for one in distinct]
-    for number, verdict in enumerate(judged):
-        if isinstance(verdict, str):
+    judged = []
+    for number, one in enumerate(distinct):
+        try:
+            judged.append(_diagnose([str(cell) for cell in one]))
+        except ValueError as problem:
             bad = pd.Series(which == number)
             raise DataError(
-                f"{bad.sum()} rows {verdict}: {first_ten(table.cells['image_id'][bad])}",
+                f"{bad.sum()} rows {problem}: {first_ten(table.cells['image_id'][bad])}",
                 table.rows(bad),
                 "Mend the rows, or remove them.",
-            )
+            ) from None
     labels = pd.DataFrame(judged, columns=["raw_label", "diagnosis", "rule_id"], dtype="str")
     return labels.iloc[which].set_axis(cells.index)
 
 
-def _diagnose(cells: Sequence[str]) -> _Diagnosis | str:
-    """Return label, code and rule of one row, or what is wrong with it.
+def _diagnose(cells: Sequence[str]) -> tuple[str, str | None, str]:
+    """Return one row's label as published, its code (None: set aside) and its rule.
 
     Args:
         cells: diagnosis_1 to _5, diagnosis, benign_malignant; empty where not given.
+
+    Raises:
+        ValueError: what is wrong with the row.
     """
-    *levels, old, group_word = cells
+    *levels, old, word = cells
     path = [name for name in levels if name]
     if path and not levels[0]:
-        return f"name {path[0]!r} without diagnosis_1"
-    group = _GROUPS.get((path[0] if path else group_word).lower(), "")
-    if (path or group_word) and not group:
-        return f"have an unknown {'diagnosis_1' if path else 'benign_malignant'}: {(path or [group_word])[0]}"
-    other = _GROUPS.get(group_word.lower(), "")
-    if path and {group, other} == {"benign", "malignant"}:
-        return f"are {path[0]} in diagnosis_1 and {group_word} in benign_malignant"
-    if not path and old:
-        if old.lower() not in TERMS and old.lower() not in _OLD:
-            return f"have an unknown diagnosis: {old}"
-        group = group or _OLD.get(old.lower(), "")
+        raise ValueError(f"name {path[0]!r} without diagnosis_1")
+    group = _group(levels[0], old, word)
     names = path or [name for name in (old,) if name]
-    label = ":".join(path) or old or group_word
+    label = ":".join(names) or word
     for name in reversed(names):
         code = TERMS.get(name.lower())
         if code is not None:
             if group == _CONTRADICTS.get(code):
-                return f"are {group} and named {name}"
+                raise ValueError(f"are {group} and named {name}")
             return label, code, f"archive:{name.lower()}"
-    named = "other" if (path[1:] or (old and not path)) else "unnamed"
+    named = "other" if path[1:] or (old and not path) else "unnamed"
     if group == "benign":
         return label, "UNK", f"archive:benign, {named}"
     return label, None, f"archive:aside, {group}, {named}" if group else "archive:aside, no diagnosis"
+
+
+def _group(first: str, old: str, word: str) -> str:
+    """Return benign, indeterminate, malignant, or nothing if none of the three columns tells.
+
+    Raises:
+        ValueError: a column holds an unknown word, or two contradict each other.
+    """
+    for name, cell in (("diagnosis_1", first), ("benign_malignant", word)):
+        if cell and cell.lower() not in _GROUPS:
+            raise ValueError(f"have an unknown {name}: {cell}")
+    if old and not first and old.lower() not in {*TERMS, *_OLD}:
+        raise ValueError(f"have an unknown diagnosis: {old}")
+    group, other = _GROUPS.get(first.lower(), ""), _GROUPS.get(word.lower(), "")
+    if {group, other} == {"benign", "malignant"}:
+        raise ValueError(f"are {first} in diagnosis_1 and {word} in benign_malignant")
+    return group or other or ("" if first else _OLD.get(old.lower(), ""))
 
 
 def _unusable(table: published.Published) -> "pd.Series[str]":
@@ -281,7 +291,7 @@ def _ages(table: published.Published) -> "pd.Series[float]":
 
 
 def _sites(table: published.Published) -> "dict[str, pd.Series[str]]":
-    """Return site and raw_site: of the general column, else of the newer hierarchy, else of the special one."""
+    """Return site and raw_site: of the general column, else of the hierarchy, else of the special column."""
     general = published.sites(table, isic2020.SITES, "anatom_site_general")
     special = published.sites(table, _SPECIAL, "anatom_site_special")
     first = published.sites(table, _SITES, SITE_LEVELS[0])

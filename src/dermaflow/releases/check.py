@@ -143,9 +143,7 @@ def _images(release: str, folder: Path) -> dict[str, set[str]]:
     return found
 
 
-def _elsewhere(
-    release: str, tables: dict[str, pd.DataFrame], present: dict[str, set[str]]
-) -> dict[str, int]:
+def _elsewhere(release: str, tables: dict[str, pd.DataFrame], present: dict[str, set[str]]) -> dict[str, int]:
     others = set().union(*(ids for name, ids in present.items() if name != release))
     missing = others - present[release]
     counts = {
@@ -213,7 +211,9 @@ def _lines(item: ReleaseCheck) -> list[str]:
     for part, number in item.rows.items():
         there, more = item.images.get(part, 0), item.elsewhere.get(part, 0)
         borrowed = f" and {more:,} in another release's folder" if more else ""
-        lines.append(f"  {part:<10}{number:>7,} rows, {there:>7,} images{borrowed}" + _absent(number - there - more))
+        lines.append(
+            f"  {part:<10}{number:>7,} rows, {there:>7,} images{borrowed}" + _absent(number - there - more)
+        )
     lines += [
         f"  {part:<10}{item.images[part]:>7,} images, no table"
         for part in sorted(set(item.images) - set(item.rows))

@@ -1,4 +1,4 @@
-"""One door to the readers of all releases: the three years by name, any other name as an archive collection."""
+"""One door to the readers of all releases: three years by name, any other name a collection of the archive."""
 
 import re
 from pathlib import Path

@@ -90,9 +90,7 @@ def _patients(metadata: published.Published) -> Columns:
     }
 
 
-def _aligned(
-    metadata: published.Published, ids: "pd.Series[str]"
-) -> Columns:
+def _aligned(metadata: published.Published, ids: "pd.Series[str]") -> Columns:
     """Return the training metadata in the order of the ground truth."""
     absent = ids[~ids.isin(metadata.cells["image_id"])]
     if len(absent):

@@ -91,9 +91,7 @@ def read(folder: Path) -> pd.DataFrame:
     return join(parts)
 
 
-def _patients(
-    table: published.Published, twin: dict[str, str]
-) -> Columns:
+def _patients(table: published.Published, twin: dict[str, str]) -> Columns:
     ids = table.cells["image_id"]
     kept = ids.map(twin).astype("str")
     return {
