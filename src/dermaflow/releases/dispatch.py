@@ -1,4 +1,4 @@
-"""One door to the readers of all releases: three years by name, any other name a collection of the archive."""
+"""One door to the readers of all releases: three years by name, any other name an archive collection."""
 
 import re
 from pathlib import Path

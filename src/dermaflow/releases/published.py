@@ -172,8 +172,17 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
 def _frame(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
     """Split a text into cells; each row must have as many as the header."""
     tabs = tabs and "\t" in text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",")
-    every = list(reader)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", skipinitialspace=True
+    )
+    try:
+        every = list(reader)
+    except csv.Error as error:
+        raise DataError(
+            f"no table can be made of it ({error})",
+            f"{name}, line {reader.line_num}",
+            "Look for a quote that is never closed, before or on that line.",
+        ) from None
     lines = [line for line in every if line and any(cell.strip() for cell in line)]
     if not lines:
         raise DataError("the file is empty", name, "Download it again.")
