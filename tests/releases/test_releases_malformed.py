@@ -1,4 +1,4 @@
-"""What people do to tables, over all readers: one clear error that names file, row and remedy, or accepted."""
+"""What people do to tables, over all readers: one clear error with file, row and remedy, or accepted."""
 
 import re
 

@@ -220,10 +220,8 @@ def _lines(item: ReleaseCheck) -> list[str]:
     ]
     if item.classes:
         lines.append(f"  classes   {_counts(item.classes)}")
-        lines.append(
-            "  missing %  "
-            + ", ".join(f"{name} {share:.2%}" for name, share in item.missing.items() if share)
-        )
+        shares = [f"{name} {share:.2%}" for name, share in item.missing.items() if share]
+        lines.append(f"  missing %  {', '.join(shares) or 'nothing'}")
     if item.aside:
         lines.append(f"  aside     {_counts(item.aside)}")
     if item.duplicates:

@@ -172,9 +172,7 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
 def _frame(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
     """Split a text into cells; each row must have as many as the header."""
     tabs = tabs and "\t" in text.partition("\n")[0]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", skipinitialspace=True
-    )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", skipinitialspace=True)
     try:
         every = list(reader)
     except csv.Error as error:
