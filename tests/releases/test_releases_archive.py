@@ -390,7 +390,9 @@ def test_an_image_that_names_neither_patient_nor_lesion_is_warned_of(tables):
 
 
 def test_labels_from_dx_pass_the_suite_of_2018(tmp_path):
-    words = {f"ISIC_000000{i}": word for i, word in enumerate(["nv", "akiec", "mel", "bcc", "bkl", "df", "vasc"])}
+    words = {
+        f"ISIC_000000{i}": word for i, word in enumerate(["nv", "akiec", "mel", "bcc", "bkl", "df", "vasc"])
+    }
     tables = {"isic2018": releases.read("isic2018", write_dataverse(tmp_path, words))}
     assert broken(running.run(published.checks(tables, {}))) == set()
     tables["isic2018"].loc[0, "raw_label"] = "mel"

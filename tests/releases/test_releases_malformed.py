@@ -1,5 +1,6 @@
 """What people do to tables, over all readers: one clear error with file, row and remedy, or accepted."""
 
+import gc
 import re
 
 import pytest
@@ -92,6 +93,17 @@ def test_a_missing_id_column_is_named_with_those_that_are_there(table):
     name = next(word for word in head.split(",") if word in {"image", "image_id", "image_name", "isic_id"})
     save(table[2], [head.replace(name, "picture", 1), *rest])
     refused(table, r"row 0 \(header\): no column .*; it has .*picture")
+
+
+def test_a_column_twice_is_named(table):
+    save(table[2], [f"{line},{line.split(',')[1]}" for line in lines(table[2])])
+    refused(table, rf"row 0 \(header\): columns stand twice: {lines(table[2])[0].split(',')[1]}\.")
+
+
+def test_a_refused_table_leaves_the_garbage_collector_on(table):
+    table[2].write_bytes(b"")
+    refused(table, "empty")
+    assert gc.isenabled()
 
 
 def test_a_row_twice_is_named_with_both_places(table):
