@@ -60,6 +60,24 @@ def test_a_link_is_as_good_as_what_it_points_to(root, tmp_path_factory):
     assert source.read("a") == b"A"
 
 
+def test_the_root_itself_can_hold_images_and_a_folder_below_it_counts_once(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.jpg").write_bytes(b"A")
+    (tmp_path / "deep" / "b.jpg").write_bytes(b"B")
+    zipped(tmp_path / "more.zip", {"c.jpg": b"C"})
+    source = open_source(tmp_path, {"train": [".", "deep", "more"], "test": []})
+    assert [entry.file for entry in source.entries] == ["a.jpg", "deep/b.jpg", "more.zip/c.jpg"]
+    assert [source.read(entry.image_id) for entry in source.entries] == [b"A", b"B", b"C"]
+
+
+def test_a_linked_folder_below_the_root_counts_once(tmp_path, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere")
+    (other / "a.jpg").write_bytes(b"A")
+    (tmp_path / "images").symlink_to(other)
+    source = open_source(tmp_path, {"train": [".", "images"], "test": []})
+    assert [entry.file for entry in source.entries] == ["images/a.jpg"]
+
+
 def test_the_unpacked_folder_is_taken_where_the_zip_lies_beside_it(root):
     zipped(root / "Input.zip", {"a.jpeg": b"old"})
     assert open_source(root, FOLDERS).read("a") == b"A"

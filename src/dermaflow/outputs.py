@@ -212,7 +212,9 @@ releases = Table(
     "releases/{}.parquet",
     {
         "image_id": _ID,
-        "part": Column("str", "train, validation or test, as the challenge gave it out"),
+        "part": Column(
+            "str", "train, validation or test, as the challenge gave it out; aside: no usable label"
+        ),
         "row": Column("int32", "data row in the file that lists the image, from 1"),
         "raw_label": Column("str", "the diagnosis as published", missing=True),
         "diagnosis": Column("str", "taxonomy code; missing if unlabelled", missing=True),

@@ -80,23 +80,29 @@ def open_source(root: Path, folders: Mapping[str, Sequence[str]]) -> Source:
 
     Args:
         root: the release's folder.
-        folders: part to the names that its image folders may have below `root`. Each that is there counts,
-            as a folder or as `<name>.zip` (the folder, where both are there), whatever lies how deep in it.
+        folders: part to the names that its image folders may have below `root` (`.` is the root itself). Each
+            that is there counts, as a folder or as `<name>.zip` (the folder, where both are there), whatever
+            lies how deep in it.
 
     Raises:
         DataError: none of the folders is there, a zip is damaged, or two files have the same id.
     """
     entries: list[Entry] = []
     homes: set[Path] = set()
+    walked: set[Path] = set()
     for part, names in folders.items():
         for name in names:
             home = _home(root, name)
+            zipped = home is not None and home.suffix == ".zip" and home.is_file()
             if home is None or home.resolve() in homes:
                 continue
+            if not zipped and walked.intersection(home.parents):
+                continue  # its files were found in the folder above
             homes.add(home.resolve())
-            below = home.relative_to(root).as_posix()
-            files = _zipped(home) if home.suffix == ".zip" and home.is_file() else _unpacked(home)
-            entries += [Entry(PurePosixPath(file).stem, part, f"{below}/{file}") for file in files]
+            walked.add(home)
+            below = "" if home == root else f"{home.relative_to(root).as_posix()}/"
+            files = _zipped(home) if zipped else _unpacked(home)
+            entries += [Entry(PurePosixPath(file).stem, part, f"{below}{file}") for file in files]
     if not homes:
         wanted = first_ten(name for names in folders.values() for name in names)
         raise DataError(

@@ -63,3 +63,55 @@ def write_2020(folder, rows=None, pairs=()):
             ["ISIC_id,ISIC_id_paired,partition", *(f"{a},{b},train" for a, b in pairs)],
         )
     return folder
+
+
+COLUMNS_OF_THE_ARCHIVE = [
+    "isic_id", "attribution", "copyright_license", "age_approx", "anatom_site_general",
+    "diagnosis_1", "diagnosis_2", "diagnosis_3", "diagnosis_4", "diagnosis_5",
+    "diagnosis_confirm_type", "image_type", "lesion_id", "patient_id", "sex",
+]  # fmt: skip
+MELANOMA = "Malignant:Malignant melanocytic proliferations (Melanoma):Melanoma, NOS"
+NEVUS = "Benign:Benign melanocytic proliferations:Nevus"
+
+
+def write_archive(folder, rows=None):
+    """Write metadata.csv; rows: image id to what differs from a dermoscopic nevus, `path` the diagnosis."""
+    rows = rows or {
+        "ISIC_0000001": {},
+        "ISIC_0000002": {"path": MELANOMA},
+        "ISIC_0700003": {"age_approx": ""},
+    }
+    lines = []
+    columns = list(COLUMNS_OF_THE_ARCHIVE)
+    columns += sorted({name for row in rows.values() for name in row} - {*columns, "path"})
+    for number, (image, given) in enumerate(rows.items(), start=1):
+        path = given.get("path", NEVUS).split(":")
+        cells = {
+            "isic_id": image,
+            "attribution": "Some Clinic",
+            "copyright_license": "CC-BY",
+            "age_approx": "55",
+            "anatom_site_general": "anterior torso",
+            **{f"diagnosis_{level}": name for level, name in enumerate(path, start=1)},
+            "diagnosis_confirm_type": "histopathology",
+            "image_type": "dermoscopic",
+            "lesion_id": f"IL_000000{number}",
+            "patient_id": f"IP_000000{number}",
+            "sex": "female",
+            **{name: value for name, value in given.items() if name != "path"},
+        }
+        lines.append(
+            ",".join(f'"{cell}"' if "," in (cell := cells.get(name, "")) else cell for name in columns)
+        )
+    write(folder / "metadata.csv", [",".join(columns), *lines])
+    return folder
+
+
+def write_dataverse(folder, words=None):
+    """HAM10000 as Dataverse gives it: metadata and two folders of images, no ground truth."""
+    words = words or {"ISIC_0000001": "nv", "ISIC_0000002": "akiec", "ISIC_0000003": "mel"}
+    rows = [
+        f"HAM_000000{i},{image},{dx},histo,50.0,male,scalp" for i, (image, dx) in enumerate(words.items())
+    ]
+    write(folder / "HAM10000_metadata.csv", ["lesion_id,image_id,dx,dx_type,age,sex,localization", *rows])
+    return folder

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from published_files import write, write_2018, write_2019, write_2020
+from published_files import write, write_2018, write_2019, write_2020, write_archive, write_dataverse
 
 from dermaflow import releases
 from dermaflow.errors import DataError
@@ -109,9 +109,65 @@ def test_check_tells_what_is_there_and_what_is_missing(tmp_path):
     assert report.merged["with_image"] == 2
     text = report.to_text()
     assert "isic2019: absent" in text
+    assert "found     ISIC2018_Task3_Training_GroundTruth.csv" in text
     assert "ISIC2018_Task3_Validation_GroundTruth.csv (optional" in text
     assert "2 images (1 absent)" in text
     assert report.to_json()["releases"]["isic2018"]["images"] == {"train": 2}
+
+
+def test_check_knows_collections_and_files_that_lie_with_another_release(tmp_path):
+    write_2019(tmp_path / "2019")
+    write_archive(
+        tmp_path / "mine",
+        {"ISIC_0000001": {}, "ISIC_0700002": {}, "ISIC_0700003": {"path": "Malignant"}},
+    )
+    for name in ("ISIC_0000001.jpg", "ISIC_0700003.JPG"):
+        write(tmp_path / "mine" / name, [])
+    report = check.check(tmp_path, ["isic2019", "mine"])
+    year, mine = report.releases
+    assert (year.images, year.elsewhere) == ({"train": 0}, {"train": 1})
+    assert mine.rows == {"train": 2, "aside": 1}
+    assert mine.images == {"train": 1, "aside": 1}
+    assert mine.aside == {"malignant, unnamed": 1}
+    assert mine.classes == {"NV": 2}
+    assert report.merged["rows"] == 5
+    assert report.merged["with_image"] == 1
+    text = report.to_text()
+    assert "4 rows,       0 images and 1 in another release's folder (3 absent)" in text
+    assert "aside     malignant, unnamed 1" in text
+
+
+def test_check_says_what_it_accepted_and_what_takes_a_tables_place(tmp_path):
+    folder = write_dataverse(tmp_path / "2018")
+    path = folder / "HAM10000_metadata.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    report = check.check(tmp_path, ["isic2018"])
+    assert report.complete
+    assert report.releases[0].accepted == ("HAM10000_metadata.csv: a byte order mark",)
+    text = report.to_text()
+    assert "accepted  HAM10000_metadata.csv: a byte order mark" in text
+    assert (
+        "absent    ISIC2018_Task3_Training_GroundTruth.csv: its place is taken by HAM10000_metadata" in text
+    )
+
+
+def test_check_says_where_a_needed_table_comes_from(tmp_path):
+    for name in ("2019", "mine"):
+        (tmp_path / name).mkdir()
+    text = check.check(tmp_path, ["isic2019", "mine"]).to_text()
+    assert "ISIC_2019_Training_GroundTruth.csv (needed; from challenge.isic-archive.com/data)" in text
+    assert "metadata.csv (needed; from the ISIC Archive: `isic image download" in text
+
+
+def test_check_opens_no_image_and_names_two_files_of_one_id(tmp_path):
+    write_2019(tmp_path / "2019")
+    folder = tmp_path / "2019" / "ISIC_2019_Training_Input"
+    write(folder / "ISIC_0000001.jpg", [])
+    (folder / "ISIC_0000001.jpg").chmod(0)
+    assert check.check(tmp_path, ["isic2019"]).complete
+    write(folder / "deep" / "ISIC_0000001.png", [])
+    report = check.check(tmp_path, ["isic2019"])
+    assert "1 image ids have two files" in report.releases[0].problem
 
 
 @pytest.mark.isic
@@ -133,6 +189,8 @@ def test_the_official_tables_merge_to_the_published_counts(isic):
     }
     years = {item.release: item for item in report.releases}
     assert years["isic2018"].images == {"train": 8_450, "validation": 0}
+    assert years["isic2019"].images["train"] + years["isic2019"].elsewhere["train"] == 21_388
+    assert all(item.accepted == () for item in report.releases)
     assert years["isic2019"].missing == {
         "age_years": 0.0173,
         "sex": 0.0152,
@@ -141,6 +199,15 @@ def test_the_official_tables_merge_to_the_published_counts(isic):
         "lesion_id": 0.0823,
     }
     assert years["isic2020"].duplicates == 425
+
+
+@pytest.mark.isic
+def test_ham10000_metadata_alone_gives_the_labels_of_the_ground_truth(isic, tmp_path):
+    (tmp_path / "HAM10000_metadata.csv").symlink_to(isic / "2018" / "HAM10000_metadata.csv")
+    alone = releases.read("isic2018", tmp_path).set_index("image_id").diagnosis
+    truth = releases.read("isic2018", isic / "2018").set_index("image_id")
+    assert len(alone) == 10_015
+    assert truth.diagnosis[truth.part == "train"].sort_index().equals(alone.sort_index())
 
 
 @pytest.mark.isic

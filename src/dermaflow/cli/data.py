@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -24,13 +24,17 @@ def check(
     folder: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,  # noqa: FBT002
 ) -> None:
-    """Print what a folder holds of each release and what is missing. Writes nothing.
+    """Print what a folder holds of each release and what is missing. Opens no image and writes nothing.
 
-    Example: dermaflow data check ~/isic
+    Looks for the releases that params.yaml names, and for every folder that isic-cli downloaded (it holds
+    metadata.csv). Example: dermaflow data check ~/isic
     """
     from dermaflow.releases import check as checking  # noqa: PLC0415
 
-    report = checking.check(folder, names("releases"))
+    _require(folder)
+    wanted = names("releases")
+    more = [name for name in _held(folder) if name not in wanted]
+    report = checking.check(folder, [*wanted, *more])
     print(json.dumps(report.to_json(), indent=1, sort_keys=True) if as_json else report.to_text())
 
 
@@ -38,27 +42,31 @@ def check(
 def link(folder: Folder) -> None:
     """Make FOLDER the project's data: links in data/, hashes in data.dvc (no second copy).
 
-    Checks the folder first and prints what it found. Example: dermaflow data link ~/isic
+    Takes the years 2018 to 2020 and every folder that isic-cli downloaded. Checks the folder first and prints
+    what it found. Example: dermaflow data link ~/isic
     """
     from dermaflow.releases import READERS, find_release  # noqa: PLC0415
     from dermaflow.releases import check as checking  # noqa: PLC0415
 
-    if not folder.is_dir():
-        raise DataError("no such folder", str(folder), "Name the folder that holds your ISIC releases.")
-    found = {name: find_release(folder, name) for name in READERS if _holds(folder, name)}
+    _require(folder)
+    found = {name: find_release(folder, name) for name in _held(folder)}
     if not found:
         raise DataError(
-            f"none of {', '.join(READERS)} is there",
+            f"none of {', '.join(READERS)} is there, nor a folder with the metadata.csv of isic-cli",
             str(folder),
             "Name a folder that holds isic2018/ (or 2018/) and so on; `dermaflow data download` gets one.",
         )
     print(checking.check(folder, list(found)).to_text())
     masks = next((folder / name for name in ("masks", "lesion_masks") if (folder / name).is_dir()), None)
     datadir.put({**found, **({datadir.MASKS: masks} if masks else {})}, source="isic")
-    wanted = [name for name in names("releases") if name not in found]
+    named = names("releases")
+    wanted = [name for name in named if name not in found]
+    unnamed = [name for name in found if name not in named]
     print(f"data/ now links to {', '.join(found)}; data.dvc holds their hashes.")
     if wanted:
         print(f"params.yaml also names {', '.join(wanted)}: take them out of `releases`, or add the data.")
+    if unnamed:
+        print(f"params.yaml does not name {', '.join(unnamed)}: add them to `releases` to learn from them.")
     print("Next: make preset NAME=laptop && make repro")
 
 
@@ -79,14 +87,29 @@ def ensure() -> None:
 def download(
     year: Annotated[int, typer.Option(help="2018, 2019 or 2020.")],
     to: Annotated[Path, typer.Option(help="The release is put into TO/isic<year>.")],
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address to take in place of the challenge's own; below it <year>/<file>. Repeatable."
+        ),
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash the files that are there too.")] = False,  # noqa: FBT002
 ) -> None:
     """Download a release from the challenge's public archive; goes on where it was cut off.
 
-    Example: dermaflow data download --year 2018 --to ~/isic
+    Each file is held against what the server states of it (length, checksum), and a zip against its own CRCs
+    if it states none; the output says which. TO/isic<year>/SHA256SUMS keeps the result, so that a second run
+    fetches nothing and checks the lengths (with --verify: the hashes). Exit 1: a file can't be had, or does
+    not fit. Example: dermaflow data download --year 2018 --to ~/isic
     """
     from dermaflow.releases import download as downloading  # noqa: PLC0415
 
-    downloading.download(year, to / f"isic{year}")
+    with _Bar() as bar:
+        files = downloading.download(
+            year, to / f"isic{year}", mirror or downloading.BASE_URLS, bar, verify=verify
+        )
+    for file in files:
+        print(f"{file.path.name}: {file.size:,} bytes{'' if file.new else ', was there'}; {file.how}")
     print(f"{to}/isic{year} is complete. Next: make data ISIC={to}")
 
 
@@ -161,5 +184,53 @@ def _write_csv(table: "pd.DataFrame", out: Path) -> None:
     beside.replace(out)
 
 
-def _holds(folder: Path, release: str) -> bool:
-    return any((folder / name).is_dir() for name in (release, release.removeprefix("isic")))
+class _Bar:
+    """A progress bar a file, on a terminal only."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.bar: Any = None  # tqdm has no types
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, name: str, have: int, total: int | None) -> None:
+        from tqdm import tqdm  # noqa: PLC0415
+
+        if self.bar is None or name != self.name:
+            self.__exit__()
+            self.name = name
+            self.bar = tqdm(
+                desc=name, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None
+            )
+        self.bar.total = total
+        self.bar.update(have - self.bar.n)
+
+
+def _require(folder: Path) -> None:
+    """Make sure that a folder is there, and holds releases rather than being one.
+
+    Raises:
+        DataError: it is not so.
+    """
+    if not folder.is_dir():
+        raise DataError("no such folder", str(folder), "Name the folder that holds your ISIC releases.")
+    if (folder / "metadata.csv").is_file():
+        raise DataError(
+            "this is itself a collection (it holds metadata.csv)",
+            str(folder),
+            f"Name the folder above it: {folder.resolve().parent}",
+        )
+
+
+def _held(folder: Path) -> list[str]:
+    """Return the releases that a folder holds: years by name or number, then collections."""
+    from dermaflow.releases import READERS, collections  # noqa: PLC0415
+    from dermaflow.releases.dispatch import folder_names  # noqa: PLC0415
+
+    years = [name for name in READERS if any((folder / one).is_dir() for one in folder_names(name))]
+    return years + collections(folder)

@@ -1,11 +1,14 @@
 """What the releases promise each other: suites over several years' tables."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from dermaflow.quality.rules import WARNING, Check, holds, said
+
+_YEARS: Final = {"isic2018", "isic2019", "isic2020"}
+"""The challenges; any other release is a collection of the archive, which may list their images again."""
 
 
 def checks(tables: Mapping[str, pd.DataFrame]) -> list[Check]:
@@ -13,8 +16,9 @@ def checks(tables: Mapping[str, pd.DataFrame]) -> list[Check]:
     found = [_parts(tables)]
     if {"isic2018", "isic2019"} <= set(tables):
         found.append(_shared(tables["isic2018"], tables["isic2019"]))
-    if "isic2020" in tables and len(tables) > 1:
+    if "isic2020" in tables and _YEARS & set(tables) > {"isic2020"}:
         found.append(_apart(tables))
+    found += [_agrees(name, tables) for name in tables if name not in _YEARS and len(tables) > 1]
     repeats = [table for table in tables.values() if table["duplicate_of"].notna().any()]
     if repeats:
         found.append(_duplicates(pd.concat(repeats, ignore_index=True)))
@@ -67,9 +71,24 @@ def _shared(first: pd.DataFrame, second: pd.DataFrame) -> Check:
 def _apart(tables: Mapping[str, pd.DataFrame]) -> Check:
     """2020 shares no image with another year."""
     own = tables["isic2020"][["image_id"]].copy()
-    others = {image for name, table in tables.items() if name != "isic2020" for image in table["image_id"]}
+    years = (table for name, table in tables.items() if name in _YEARS - {"isic2020"})
+    others = {image for table in years for image in table["image_id"]}
     own["only_in_2020"] = said(~own["image_id"].isin(others))
     return Check("2020 apart", own, (holds("only_in_2020", "No image of 2020 stands in another year."),))
+
+
+def _agrees(name: str, tables: Mapping[str, pd.DataFrame]) -> Check:
+    """A collection says of the challenges' images what the challenges say."""
+    own = _train(tables[name])[["image_id", "diagnosis"]]
+    others = pd.concat(
+        [_train(table)[["image_id", "diagnosis"]] for other, table in tables.items() if other != name]
+    )
+    both = own.merge(others, on="image_id", suffixes=("", "_other"))
+    old, new = both["diagnosis_other"], both["diagnosis"]
+    finer = ((old == "AKIEC") & new.isin(["AK", "SCC"])) | (old == "UNK")
+    both["same_diagnosis"] = said((old == new) | finer)
+    says = "An image that another release lists has the same label here (AKIEC and UNK may be finer)."
+    return Check(f"{name} shared", both, (holds("same_diagnosis", says, WARNING),))
 
 
 def _duplicates(table: pd.DataFrame) -> Check:

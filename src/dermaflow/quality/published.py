@@ -27,7 +27,11 @@ from dermaflow.taxonomy import DIAGNOSES, SEXES, SITES, VIEWS
 
 AGE_STEPS: Final = [float(years) for years in range(0, 121, 5)]
 CENTRES: Final = ["BCN", "HAM", "MSK", "SIIM", "unknown"]
-CONFIRMED: Final = ["confocal", "consensus", "histopathology", "serial imaging"]
+CONFIRMED: Final = ["clinical", "confocal", "consensus", "histopathology", "serial imaging"]
+PARTS: Final = ["train", "validation", "test"]
+ASIDE: Final = "aside"
+"""The part of a collection's rows that get no label."""
+
 SIDE_PX: Final = 32
 """Pixels: a smaller image is no dermoscopic image."""
 
@@ -43,11 +47,14 @@ _LABELS_2020: Final = [
     ("unknown", "UNK"),
 ]
 LABELS: Final[Mapping[str, list[tuple[str, str]]]] = {
-    "isic2018": [(code, code) for code in VIEWS["isic2018"].classes],
+    "isic2018": [(word, code) for code in VIEWS["isic2018"].classes for word in (code, code.lower())],
     "isic2019": [(code, code) for code in DIAGNOSES],
     "isic2020": _LABELS_2020,
 }
-"""Each published label with the diagnosis that it must be mapped to."""
+"""Each published label with the diagnosis that it must be mapped to (2018's in lower case: HAM10000's dx).
+
+A release that does not stand here is a collection of the ISIC Archive, whose labels are paths.
+"""
 
 _COMPLETE: Final = {
     "isic2018": list(VIEWS["isic2018"].classes),
@@ -76,15 +83,17 @@ def checks(tables: Mapping[str, pd.DataFrame], facts: Mapping[str, pd.DataFrame]
     for release, table in tables.items():
         train = _labelled(release, table[table["part"] == "train"])
         found += [
-            Check(f"{release} rows", table, _rows()),
-            Check(f"{release} labels", train, _labels(release)),
+            Check(f"{release} rows", table, _rows(PARTS if release in LABELS else [*PARTS, ASIDE])),
+            Check(f"{release} labels", train, _labels(release) if release in LABELS else _paths()),
         ]
+        if (table["part"] == ASIDE).any():
+            found.append(Check(f"{release} aside", table[table["part"] == ASIDE], _aside()))
     for release, table in facts.items():
         found.append(Check(f"{release} images", _measured(table), _images()))
     return found
 
 
-def _rows() -> tuple[Rule, ...]:
+def _rows(parts: list[str]) -> tuple[Rule, ...]:
     return (
         not_empty(),
         columns(list(outputs.releases.columns)),
@@ -92,7 +101,7 @@ def _rows() -> tuple[Rule, ...]:
         unique("image_id"),
         pattern("image_id", r"^[\w.-]+$", CRITICAL, "letters"),
         pattern("image_id", r"^ISIC_\d{7}(?:_downsampled)?$", WARNING),
-        words("part", ["train", "validation", "test"]),
+        words("part", parts),
         between("row", 1, None),
         between("age_years", 0, 120),
         words("age_years", AGE_STEPS, WARNING),
@@ -107,7 +116,13 @@ def _rows() -> tuple[Rule, ...]:
 
 
 def _labelled(release: str, train: pd.DataFrame) -> pd.DataFrame:
-    """Return training rows with a word on whether the label was mapped as agreed."""
+    """Return training rows with what is expected of their labels worked out."""
+    if release not in LABELS:
+        named = train["patient_id"].notna() | train["lesion_id"].notna()
+        pairs = train[["lesion_id", "patient_id"]].dropna().drop_duplicates()
+        torn = pairs.loc[pairs["lesion_id"].duplicated(keep=False), "lesion_id"]
+        one = said(~train["lesion_id"].isin(torn), train["lesion_id"].notna())
+        return train.assign(traceable=said(named), one_patient=one)
     agreed = train["raw_label"].map(dict(LABELS[release]))
     both = train["raw_label"].notna() & train["diagnosis"].notna()
     return train.assign(mapping=said(agreed == train["diagnosis"], both))
@@ -122,6 +137,28 @@ def _labels(release: str) -> tuple[Rule, ...]:
         holds("mapping", "Each published label is mapped to its diagnosis."),
         contains("diagnosis", _COMPLETE[release]),
         *_OWN[release],
+    )
+
+
+def _paths() -> tuple[Rule, ...]:
+    """Rules of a collection's labels, which are paths in the archive's hierarchy."""
+    return (
+        not_empty(),
+        given("raw_label"),
+        given("diagnosis"),
+        given("rule_id"),
+        words("diagnosis", list(DIAGNOSES)),
+        pattern("rule_id", r"^archive:(?!aside)", CRITICAL),
+        holds("traceable", "Each image names its patient or its lesion: else look-alikes may part.", WARNING),
+        holds("one_patient", "All images of a lesion are of one patient.", WARNING),
+    )
+
+
+def _aside() -> tuple[Rule, ...]:
+    """Rules of a collection's rows without a label."""
+    return (
+        words("diagnosis", []),
+        pattern("rule_id", r"^archive:aside, ", CRITICAL),
     )
 
 
@@ -143,7 +180,7 @@ def _images() -> tuple[Rule, ...]:
         not_empty(WARNING),
         given("image_id"),
         unique("image_id"),
-        words("part", ["train", "validation", "test"]),
+        words("part", PARTS),
         given("file"),
         between("bytes", 1, None),
         pattern("sha256", r"^[0-9a-f]{64}$", CRITICAL),

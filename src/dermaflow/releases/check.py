@@ -1,20 +1,19 @@
 """Say what a folder holds of each release, before anything is made of it (`dermaflow data check`)."""
 
-import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
+from dermaflow import sources
 from dermaflow.errors import DermaflowError
 from dermaflow.releases import published
-from dermaflow.releases.dispatch import find_release, read, reader
+from dermaflow.releases.archive import ASIDE
+from dermaflow.releases.dispatch import find_release, image_folders, read, reader
 from dermaflow.releases.reconcile import merge
 
-IMAGES: Final = frozenset({".jpg", ".jpeg", ".png"})
-SITE: Final = "challenge.isic-archive.com/data"
 _FIELDS: Final = ("age_years", "sex", "site", "patient_id", "lesion_id")
 
 
@@ -28,11 +27,14 @@ class ReleaseCheck:
         files: each table's file name, or None if it is missing.
         problem: why the tables can't be used; None if they can.
         rows: number of rows in each part.
-        images: image files of listed ids in each part.
+        images: image files of listed ids in each part, in this release's own folders.
+        elsewhere: images of each part whose file only another release's folder holds; it serves this one too.
         unlisted: image files that no table lists.
         classes: diagnoses of the training rows.
+        aside: rows of a collection that get no label, by reason.
         missing: share of training rows without a value, by column.
         duplicates: training images that the official list of duplicates drops.
+        accepted: what in its tables is not as published and was taken all the same.
     """
 
     release: str
@@ -41,10 +43,13 @@ class ReleaseCheck:
     problem: str | None = None
     rows: dict[str, int] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
+    elsewhere: dict[str, int] = field(default_factory=dict)
     unlisted: int = 0
     classes: dict[str, int] = field(default_factory=dict)
+    aside: dict[str, int] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
     duplicates: int = 0
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,15 +88,15 @@ def check(data: Path, releases: Iterable[str]) -> DataCheck:
     """Look at each release below a folder.
 
     Args:
-        data: holds a folder a release, named by release (isic2018) or by year (2018).
-        releases: names as in params.yaml; known or not.
+        data: holds a folder a release, named by release (isic2018, my_collection) or by year (2018).
+        releases: names as in params.yaml.
 
     Returns:
         The findings; a release that can't be read has its problem, and is left out of the merge.
     """
     found: list[ReleaseCheck] = []
     tables: dict[str, pd.DataFrame] = {}
-    present: set[str] = set()
+    present: dict[str, set[str]] = {}
     for release in releases:
         try:
             folder = find_release(data, release)
@@ -99,39 +104,53 @@ def check(data: Path, releases: Iterable[str]) -> DataCheck:
             found.append(ReleaseCheck(release, None, problem=str(error)))
             continue
         module = reader(release)
-        files = {name: _file(folder, names) for name, names in module.FILES.items()}
-        images = _images(folder, module.FOLDERS)
-        try:
-            table = read(release, folder)
-        except DermaflowError as error:
-            counts = {part: len(ids) for part, ids in images.items()}
-            found.append(ReleaseCheck(release, folder.name, files, str(error), images=counts))
-            continue
+        within = getattr(module, "WITHIN", ())
+        files = {name: _file(folder, names, within) for name, names in module.FILES.items()}
+        images: dict[str, set[str]] = {}
+        with published.noting() as notes:
+            try:
+                images = _images(release, folder)
+                table = read(release, folder)
+            except DermaflowError as error:
+                counts = {part: len(ids) for part, ids in images.items()}
+                found.append(ReleaseCheck(release, folder.name, files, str(error), images=counts))
+                continue
         tables[release] = table
-        present |= set().union(*images.values())
-        found.append(_describe(release, folder, files, table, images))
-    return DataCheck(tuple(found), _merged(tables, present) if tables else {})
+        present[release] = set().union(*images.values())
+        seen = _describe(release, folder, files, table, images)
+        found.append(replace(seen, accepted=tuple(notes)))
+    shared = [
+        replace(item, elsewhere=_elsewhere(item.release, tables, present)) if item.release in tables else item
+        for item in found
+    ]
+    everything = set().union(*present.values())
+    return DataCheck(tuple(shared), _merged(tables, everything) if tables else {})
 
 
-def _file(folder: Path, names: list[str]) -> str | None:
-    path = published.find(folder, names)
+def _file(folder: Path, names: list[str], within: tuple[str, ...]) -> str | None:
+    path = published.find(folder, names, within)
     return None if path is None else path.relative_to(folder).as_posix()
 
 
-def _images(folder: Path, folders: dict[str, list[str]]) -> dict[str, set[str]]:
+def _images(release: str, folder: Path) -> dict[str, set[str]]:
     """Return the ids of the image files of each part, by name alone (nothing is opened but zip lists)."""
-    found: dict[str, set[str]] = {}
-    for part, names in folders.items():
-        found[part] = set()
-        for name in names:
-            for path in (folder / name, folder / f"{name}.zip"):
-                if path.is_dir():
-                    found[part] |= {file.stem for file in path.iterdir() if file.suffix.lower() in IMAGES}
-                elif path.is_file() and zipfile.is_zipfile(path):
-                    with zipfile.ZipFile(path) as box:
-                        files = [Path(item) for item in box.namelist() if "__MACOSX" not in item]
-                    found[part] |= {file.stem for file in files if file.suffix.lower() in IMAGES}
+    folders = image_folders(release)
+    found: dict[str, set[str]] = {part: set() for part in folders}
+    names = [name for part in folders.values() for name in part]
+    if any(path.exists() for name in names for path in (folder / name, folder / f"{name}.zip")):
+        for entry in sources.open_source(folder, folders).entries:
+            found[entry.part].add(entry.image_id)
     return found
+
+
+def _elsewhere(release: str, tables: dict[str, pd.DataFrame], present: dict[str, set[str]]) -> dict[str, int]:
+    others = set().union(*(ids for name, ids in present.items() if name != release))
+    missing = others - present[release]
+    counts = {
+        str(part): int(rows["image_id"].isin(missing).sum())
+        for part, rows in tables[release].groupby("part", sort=False)
+    }
+    return {part: number for part, number in counts.items() if number}
 
 
 def _describe(
@@ -144,6 +163,7 @@ def _describe(
     everything: set[str] = set().union(*images.values())
     listed = {str(part): set(rows["image_id"]) for part, rows in table.groupby("part", sort=False)}
     train = table[table["part"] == "train"]
+    reasons = table.loc[table["part"] == ASIDE, "rule_id"].str.removeprefix("archive:aside, ")
     counts = {part: len(ids & everything) for part, ids in listed.items()}
     counts |= {part: len(ids) for part, ids in images.items() if ids and part not in listed}
     without_table = set().union(*(ids for part, ids in images.items() if part not in listed))
@@ -155,6 +175,7 @@ def _describe(
         images=counts,
         unlisted=len(everything - set(table["image_id"]) - without_table),
         classes={str(name): int(count) for name, count in train["diagnosis"].value_counts().items()},
+        aside={str(reason): int(count) for reason, count in reasons.value_counts().items()},
         missing={name: round(float(train[name].isna().mean()), 4) for name in _FIELDS},
         duplicates=int(train["duplicate_of"].notna().sum()),
     )
@@ -177,27 +198,37 @@ def _lines(item: ReleaseCheck) -> list[str]:
         return [f"{item.release}: absent ({item.problem})"]
     module = reader(item.release)
     lines = [f"{item.release} in {item.folder}/" + (f": {item.problem}" if item.problem else "")]
+    instead = getattr(module, "INSTEAD", {})
     for name, file in item.files.items():
-        if file is None:
+        other = item.files.get(instead.get(name, ""))
+        if file is not None:
+            lines.append(f"  found     {file}")
+        elif other is not None:
+            lines.append(f"  absent    {module.FILES[name][0]}: its place is taken by {other}")
+        else:
             need = "optional" if name in module.OPTIONAL else "needed"
-            lines.append(f"  missing   {module.FILES[name][0]} ({need}; from {SITE})")
+            lines.append(f"  missing   {module.FILES[name][0]} ({need}; from {module.SOURCE})")
     for part, number in item.rows.items():
-        there = item.images.get(part, 0)
-        lines.append(f"  {part:<10}{number:>7,} rows, {there:>7,} images" + _absent(number - there))
+        there, more = item.images.get(part, 0), item.elsewhere.get(part, 0)
+        borrowed = f" and {more:,} in another release's folder" if more else ""
+        lines.append(
+            f"  {part:<10}{number:>7,} rows, {there:>7,} images{borrowed}" + _absent(number - there - more)
+        )
     lines += [
         f"  {part:<10}{item.images[part]:>7,} images, no table"
         for part in sorted(set(item.images) - set(item.rows))
     ]
     if item.classes:
         lines.append(f"  classes   {_counts(item.classes)}")
-        lines.append(
-            "  missing %  "
-            + ", ".join(f"{name} {share:.2%}" for name, share in item.missing.items() if share)
-        )
+        shares = [f"{name} {share:.2%}" for name, share in item.missing.items() if share]
+        lines.append(f"  missing %  {', '.join(shares) or 'nothing'}")
+    if item.aside:
+        lines.append(f"  aside     {_counts(item.aside)}")
     if item.duplicates:
         lines.append(f"  official duplicates among the training rows: {item.duplicates}")
     if item.unlisted:
         lines.append(f"  {item.unlisted:,} image files are in no table")
+    lines += [f"  accepted  {note}" for note in item.accepted]
     return lines
 
 

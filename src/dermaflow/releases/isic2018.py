@@ -1,8 +1,10 @@
 """ISIC 2018 task 3 (HAM10000): 10,015 training and 193 labelled validation images, seven classes.
 
-Files: ISIC2018_Task3_Training_GroundTruth (must be there), ISIC2018_Task3_Validation_GroundTruth,
+Files: ISIC2018_Task3_Training_GroundTruth, ISIC2018_Task3_Validation_GroundTruth,
 ISIC2018_Task3_Training_LesionGroupings (lesions, how confirmed) and HAM10000_metadata (age, sex, site).
-The test images come without a table. AKIEC joins AK and SCC; only 2019's label takes it apart.
+Where the ground truth is absent, as in HAM10000's Dataverse and its copies, the labels are the `dx` of
+HAM10000_metadata (rule ids `isic2018:dx nv`). The test images come without a table. AKIEC joins AK and SCC;
+only 2019's label takes it apart.
 Sources: challenge.isic-archive.com/data, doi 10.7910/DVN/DBW86T (Sci. Data 5, 180161).
 """
 
@@ -13,10 +15,14 @@ import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
 from dermaflow.releases import published
-from dermaflow.releases.rows import join, part
+from dermaflow.releases.rows import Columns, join, part
 
 CLASSES: Final = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 RULES: Final = {name: f"isic2018:{name}" for name in CLASSES} | {"AKIEC": "isic2018:AKIEC unresolved"}
+DX: Final = {name.lower(): name for name in CLASSES}
+"""HAM10000_metadata's words for the classes: akiec, bcc, bkl, df, mel, nv, vasc."""
+
+DX_RULES: Final = {word: f"isic2018:dx {word}" for word in DX} | {"akiec": "isic2018:dx akiec unresolved"}
 SITES: Final = {
     "abdomen": "torso",
     "acral": "palms/soles",
@@ -63,6 +69,10 @@ FILES: Final = {
     "metadata": ["HAM10000_metadata.csv", "HAM10000_metadata", "HAM10000_metadata.tab"],
 }
 OPTIONAL: Final = frozenset({"validation", "lesions", "metadata"})
+INSTEAD: Final = {"truth": "metadata"}
+"""The table that serves where the first is absent."""
+
+SOURCE: Final = "challenge.isic-archive.com/data, or doi 10.7910/DVN/DBW86T"
 _IMAGE = ("image", "image_id", "isic_id")
 
 
@@ -70,11 +80,21 @@ def read(folder: Path) -> pd.DataFrame:
     """Read the release's tables into rows of outputs.releases.
 
     Raises:
-        DataError: the ground truth is absent, or a table holds what can't be meant.
+        DataError: there is neither the ground truth nor HAM10000_metadata, or a table holds what can't be
+            meant.
     """
-    truth = published.read(folder, FILES["truth"], {"image_id": _IMAGE} | {c: (c,) for c in CLASSES})
-    assert truth is not None  # noqa: S101 - required tables are there or raise
-    parts = [_labelled("train", truth, _patients(folder, truth))]
+    metadata = _metadata(folder)
+    truth = published.read(
+        folder,
+        FILES["truth"],
+        {"image_id": _IMAGE} | {c: (c,) for c in CLASSES},
+        required=metadata is None,
+    )
+    if truth is not None:
+        parts = [_labelled("train", truth, _patients(folder, truth.cells["image_id"], metadata))]
+    else:
+        assert metadata is not None  # noqa: S101 - the ground truth would have been required
+        parts = [part("train", _by_dx(metadata) | _patients(folder, metadata.cells["image_id"], metadata))]
     more = published.read(
         folder, FILES["validation"], {"image_id": _IMAGE} | {c: (c,) for c in CLASSES}, required=False
     )
@@ -83,9 +103,7 @@ def read(folder: Path) -> pd.DataFrame:
     return join(parts)
 
 
-def _labelled(
-    name: str, truth: published.Published, patients: "dict[str, pd.Series[str] | pd.Series[float] | str]"
-) -> pd.DataFrame:
+def _labelled(name: str, truth: published.Published, patients: Columns) -> pd.DataFrame:
     label = published.one_hot(truth, CLASSES)
     return part(
         name,
@@ -99,13 +117,8 @@ def _labelled(
     )
 
 
-def _patients(
-    folder: Path, truth: published.Published
-) -> "dict[str, pd.Series[str] | pd.Series[float] | str]":
-    """Return what the two optional tables know of each training image, in the order of the ground truth."""
-    ids = truth.cells["image_id"]
-    known: dict[str, pd.Series[str] | pd.Series[float] | str] = {"centre": "HAM"}
-    metadata = published.read(
+def _metadata(folder: Path) -> published.Published | None:
+    return published.read(
         folder,
         FILES["metadata"],
         {
@@ -118,6 +131,35 @@ def _patients(
         },
         required=False,
     )
+
+
+def _by_dx(metadata: published.Published) -> Columns:
+    """Return the labels of HAM10000_metadata alone."""
+    if "dx" not in metadata.cells:
+        raise DataError(
+            f"no column dx, and no {FILES['truth'][0]} beside it",
+            f"{metadata.name}, row 0 (header)",
+            "Add the ground truth of the challenge, or take the table with its column dx.",
+        )
+    word = metadata.cells["dx"].str.lower()
+    strange = ~word.isin(list(DX))
+    if strange.any():
+        raise DataError(
+            f"{strange.sum()} cells of dx hold unknown words: {first_ten(word[strange].unique())}",
+            metadata.rows(strange),
+            f"Use one of {', '.join(DX)}.",
+        )
+    return {
+        "image_id": metadata.cells["image_id"],
+        "raw_label": metadata.cells["dx"],
+        "diagnosis": word.map(DX),
+        "rule_id": word.map(DX_RULES),
+    }
+
+
+def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published | None) -> Columns:
+    """Return what the two optional tables know of each training image, in the order of the ids."""
+    known: Columns = {"centre": "HAM"}
     if metadata is not None:
         frame = pd.DataFrame(
             {

@@ -13,7 +13,7 @@ import pandas as pd
 from dermaflow import taxonomy
 from dermaflow.errors import DataError, first_ten
 from dermaflow.releases import published
-from dermaflow.releases.rows import join, part
+from dermaflow.releases.rows import Columns, join, part
 
 CLASSES: Final = taxonomy.DIAGNOSES
 SITES: Final = {
@@ -38,6 +38,7 @@ FILES: Final = {
     "test": ["ISIC_2019_Test_Metadata.csv"],
 }
 OPTIONAL: Final = frozenset({"metadata", "test"})
+SOURCE: Final = "challenge.isic-archive.com/data"
 _META: Final = {
     "image_id": ("image", "isic_id"),
     "age": ("age_approx",),
@@ -59,7 +60,7 @@ def read(folder: Path) -> pd.DataFrame:
     classes = CLASSES if "UNK" in truth.cells else CLASSES[:8]
     label = published.one_hot(truth, classes)
     ids = truth.cells["image_id"]
-    columns: dict[str, pd.Series[str] | pd.Series[float] | str] = {
+    columns: Columns = {
         "image_id": ids,
         "raw_label": label,
         "diagnosis": label,
@@ -80,7 +81,7 @@ def read(folder: Path) -> pd.DataFrame:
     return join(parts)
 
 
-def _patients(metadata: published.Published) -> "dict[str, pd.Series[str] | pd.Series[float] | str]":
+def _patients(metadata: published.Published) -> Columns:
     return {
         "age_years": published.ages(metadata),
         "sex": published.sexes(metadata),
@@ -89,9 +90,7 @@ def _patients(metadata: published.Published) -> "dict[str, pd.Series[str] | pd.S
     }
 
 
-def _aligned(
-    metadata: published.Published, ids: "pd.Series[str]"
-) -> "dict[str, pd.Series[str] | pd.Series[float] | str]":
+def _aligned(metadata: published.Published, ids: "pd.Series[str]") -> Columns:
     """Return the training metadata in the order of the ground truth."""
     absent = ids[~ids.isin(metadata.cells["image_id"])]
     if len(absent):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
 from dermaflow.releases import published
-from dermaflow.releases.rows import join, part
+from dermaflow.releases.rows import Columns, join, part
 from dermaflow.taxonomy import SITES as SIX_SITES
 
 DIAGNOSES: Final = {
@@ -46,6 +46,7 @@ FILES: Final = {
     "duplicates": ["2020_Challenge_duplicates.csv", "ISIC_2020_Training_Duplicates.csv"],
 }
 OPTIONAL: Final = frozenset({"test", "duplicates"})
+SOURCE: Final = "challenge.isic-archive.com/data, or kaggle.com/c/siim-isic-melanoma-classification"
 _META: Final = {
     "image_id": ("image_name", "image", "isic_id"),
     "patient_id": ("patient_id", "patient"),
@@ -90,9 +91,7 @@ def read(folder: Path) -> pd.DataFrame:
     return join(parts)
 
 
-def _patients(
-    table: published.Published, twin: dict[str, str]
-) -> "dict[str, pd.Series[str] | pd.Series[float] | str]":
+def _patients(table: published.Published, twin: dict[str, str]) -> Columns:
     ids = table.cells["image_id"]
     kept = ids.map(twin).astype("str")
     return {

@@ -2,14 +2,19 @@
 
 In: a folder of one release as it was given out (unpacked, in a folder of its own name, or in the official
 zip). Out: a frame of stripped strings, and parsers that turn its cells into the project's words. Called by
-the readers of each year. Accepted silently: a byte order mark, CRLF, further columns, `.jpg` behind ids.
+the readers. Accepted, and said by `dermaflow data check` (see `noting`): a byte order mark, CRLF, blank rows,
+`.jpg` behind ids. Further columns are left alone.
 """
 
+import codecs
 import csv
+import gc
 import io
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +30,7 @@ GONE = frozenset({"", "na", "n/a", "nan", "null", "none", "unknown"})
 MAX_AGE_YEARS = 120
 _EXTENSION = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 _WRONG_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 
 @dataclass(frozen=True)
@@ -50,21 +56,60 @@ class Published:
         return pd.Series("", index=self.cells.index, dtype="str")
 
 
-def find(folder: Path, names: Sequence[str]) -> Path | None:
+@contextmanager
+def noting() -> Iterator[list[str]]:
+    """Collect what is accepted although it is not as published, of all tables read in this block."""
+    notes: list[str] = []
+    token = _NOTES.set(notes)
+    try:
+        yield notes
+    finally:
+        _NOTES.reset(token)
+
+
+def _note(name: str, what: str) -> None:
+    notes = _NOTES.get()
+    if notes is not None:
+        notes.append(f"{name}: {what}")
+
+
+def find(folder: Path, names: Sequence[str], within: Sequence[str] = ()) -> Path | None:
     """Return the first of these tables that a release's folder holds, or None.
 
     Each may lie in the folder itself, in a folder of its own name (an unpacked zip), or in an official zip.
+
+    Args:
+        folder: data/<release>.
+        names: the file's names over the years, the commonest first.
+        within: zips of images that may hold the table too; they are returned only if they do.
     """
     for name in names:
         stem = Path(name).stem
         for path in (folder / name, folder / stem / name, folder / f"{stem}.zip"):
             if path.is_file():
                 return path
+    for name in within:
+        path = folder / name
+        if path.is_file() and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as box:
+                if _inside(box, names) is not None:
+                    return path
     return None
 
 
+def _inside(box: zipfile.ZipFile, names: Sequence[str]) -> str | None:
+    return next(
+        (item for item in box.namelist() if Path(item).name in names and "__MACOSX" not in item), None
+    )
+
+
 def read(
-    folder: Path, names: Sequence[str], columns: Mapping[str, Sequence[str]], *, required: bool = True
+    folder: Path,
+    names: Sequence[str],
+    columns: Mapping[str, Sequence[str]],
+    *,
+    required: bool = True,
+    within: Sequence[str] = (),
 ) -> Published | None:
     """Read one published table.
 
@@ -73,6 +118,7 @@ def read(
         names: the file's names over the years, the commonest first.
         columns: our name to the published names of each column that must be there.
         required: whether the table's absence is an error.
+        within: see `find`.
 
     Returns:
         Cells as published but stripped, under our column names; other columns keep theirs. None if absent
@@ -81,7 +127,7 @@ def read(
     Raises:
         DataError: the table is absent, empty, not separated by commas, lacks a column or repeats an id.
     """
-    path = find(folder, names)
+    path = find(folder, names, within)
     if path is None:
         if not required:
             return None
@@ -91,39 +137,73 @@ def read(
             "Download it from challenge.isic-archive.com (`dermaflow data download`) into this folder.",
         )
     name, text = _text(path, names)
-    table = Published(name, _frame(name, text, tabs=path.suffix in {".tab", ".tsv"}))
+    table = Published(name, _frame(name, text, tabs=path.suffix in {"", ".tab", ".tsv"}))
     renamed = _rename(table, columns)
     return _with_ids(Published(name, renamed)) if "image_id" in columns else Published(name, renamed)
 
 
 def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
+    """Return a table's name for messages, and its text without the byte order mark."""
+    name = path.name
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as box:
-                inside = next(
-                    (item for item in box.namelist() if Path(item).name in names and "__MACOSX" not in item),
-                    None,
-                )
+                inside = _inside(box, names)
                 if inside is None:
-                    raise DataError(f"no {names[0]} inside", path.name, "Download the archive again.")
-                return f"{path.name}/{Path(inside).name}", box.read(inside).decode("utf-8-sig")
-        return path.name, path.read_text(encoding="utf-8-sig")
+                    raise DataError(f"no {names[0]} inside", name, "Download the archive again.")
+                name, content = f"{name}/{Path(inside).name}", box.read(inside)
+        else:
+            content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"byte {error.start} is not UTF-8",
-            path.name,
+            name,
             "Save the table as CSV in UTF-8 (not UTF-16, not Excel).",
         ) from None
     except zipfile.BadZipFile:
-        raise DataError("not a whole zip file", path.name, "Download the archive again.") from None
+        raise DataError("not a whole zip file", name, "Download the archive again.") from None
+    if content.startswith(codecs.BOM_UTF8):
+        _note(name, "a byte order mark")
+    if b"\r\n" in content:
+        _note(name, "lines that end in CRLF")
+    return name, text
 
 
 def _frame(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
     """Split a text into cells; each row must have as many as the header."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",")
-    lines = [line for line in reader if line and any(cell.strip() for cell in line)]
+    with _no_collector():  # of 500,000 rows it would walk through eight million cells again and again
+        return _cells(name, text, tabs=tabs)
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Switch the garbage collector off for this block, if it is on."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
+    tabs = tabs and "\t" in text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", skipinitialspace=True)
+    try:
+        every = list(reader)
+    except csv.Error as error:
+        raise DataError(
+            f"no table can be made of it ({error})",
+            f"{name}, line {reader.line_num}",
+            "Look for a quote that is never closed, before or on that line.",
+        ) from None
+    lines = [line for line in every if line and any(cell.strip() for cell in line)]
     if not lines:
         raise DataError("the file is empty", name, "Download it again.")
+    if len(lines) < len(every):
+        _note(name, f"{len(every) - len(lines)} blank rows, left out")
     header = [cell.strip() for cell in lines[0]]
     if len(header) == 1:
         for sign, word in _WRONG_DELIMITERS.items():
@@ -131,6 +211,11 @@ def _frame(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
                 raise DataError(
                     f"the columns are separated by {word}", f"{name}, row 0 (header)", "Save it with commas."
                 )
+    twice = sorted({title for title in header if title and header.count(title) > 1})
+    if twice:
+        raise DataError(
+            f"columns stand twice: {first_ten(twice)}", f"{name}, row 0 (header)", "Leave one of each."
+        )
     if len(lines) == 1:
         raise DataError("a header and no row", name, "Download it again.")
     for number, line in enumerate(lines[1:], start=1):
@@ -143,7 +228,7 @@ def _frame(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
     columns = zip(*lines[1:], strict=True)
     return pd.DataFrame(
         {
-            title: pd.Series([cell.strip() for cell in cells], dtype="str")
+            title: pd.Series(cells, dtype="str").str.strip()
             for title, cells in zip(header, columns, strict=True)
         }
     )
@@ -166,6 +251,9 @@ def _rename(table: Published, columns: Mapping[str, Sequence[str]]) -> pd.DataFr
 
 def _with_ids(table: Published) -> Published:
     ids = image_ids(table.cells["image_id"])
+    changed = int((ids != table.cells["image_id"]).sum())
+    if changed:
+        _note(table.name, f"{changed:,} image ids with a folder or an extension, taken off")
     empty = ids == ""
     if empty.any():
         raise DataError(f"{empty.sum()} rows name no image", table.rows(empty), "Give each row its image id.")

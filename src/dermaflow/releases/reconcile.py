@@ -1,8 +1,14 @@
 """Merge the releases: one row an image of their training parts.
 
-The label comes from 2019 where it lists the image (AKIEC of 2018 is AK or SCC there); the patient's fields
-from the fuller row, its gaps filled from the other. `release` is the first release, in the order of params,
-that lists the image, so that a merged table can be told apart by where an image was first published.
+The label comes from 2019 where it lists the image (AKIEC of 2018 is AK or SCC there), then 2020, then 2018,
+then the archive's collections in the order of params; only 2018's unresolved AKIEC gives way to whoever says
+AK or SCC. The patient's fields come from the fuller row, its gaps filled from the other. `release` is the
+first release, in the order of params, that lists the image, so that a merged table can be told apart by where
+an image was first published.
+
+The archive has patient and lesion ids of its own: a lesion that is HAM_0000118 in 2018 may be IL_7252831
+there. Where one image carries two ids they mean the same lesion, so all its images get one of them; else
+two pictures of one lesion could stand in two splits.
 """
 
 from collections.abc import Mapping
@@ -58,14 +64,45 @@ def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             "Mend the ground truth.",
         )
     stacked["rank"] = stacked["label_release"].map(LABEL_RANK).fillna(len(LABEL_RANK))
+    for name in ("patient_id", "lesion_id"):
+        stacked[name] = _one_id(stacked, name)
     stacked["centre"] = stacked["centre"].replace("unknown", pd.NA)
     first = stacked.sort_values(["image_id", "order"]).drop_duplicates("image_id")
     names = first[["image_id", "label_release"]].rename(columns={"label_release": "release"})
-    labels = stacked.sort_values(["image_id", "rank", "order"]).drop_duplicates("image_id")
+    labels = stacked.assign(rank=_label_rank(stacked)).sort_values(["image_id", "rank", "order"])
+    labels = labels.drop_duplicates("image_id")
     merged = names.set_index("image_id").join(labels.set_index("image_id")[["label_release", *LABEL]])
     merged = merged.join(_fields(stacked))
     merged["centre"] = merged["centre"].fillna("unknown")
     return merged.sort_index().reset_index()
+
+
+def _label_rank(stacked: pd.DataFrame) -> "pd.Series[float]":
+    """Return the rank of each row's label: AKIEC comes after an AK or SCC of the same image."""
+    resolved = set(stacked.loc[stacked["diagnosis"].isin(["AK", "SCC"]), "image_id"])
+    gives_way = (stacked["diagnosis"] == "AKIEC") & stacked["image_id"].isin(resolved)
+    return stacked["rank"].mask(gives_way, float("inf"))
+
+
+def _one_id(stacked: pd.DataFrame, name: str) -> "pd.Series[str]":
+    """Give all ids that meet in an image one name: that of the release whose label ranks first."""
+    given = stacked.loc[stacked[name].notna(), ["image_id", name, "rank", "order"]]
+    several = given.drop_duplicates(["image_id", name]).sort_values(["rank", "order", "image_id"])
+    several = several[several["image_id"].duplicated(keep=False)]
+    if several.empty:
+        return stacked[name]
+    known_as: dict[str, str] = {}
+
+    def end(word: str) -> str:
+        while word in known_as:
+            word = known_as[word]
+        return word
+
+    place = {word: number for number, word in enumerate(several[name].drop_duplicates())}
+    for _, words in several.groupby("image_id")[name]:
+        first, *others = sorted({end(word) for word in words}, key=place.__getitem__)
+        known_as |= dict.fromkeys(others, first)
+    return stacked[name].map({word: end(word) for word in place}).fillna(stacked[name]).astype("str")
 
 
 def _fields(stacked: pd.DataFrame) -> pd.DataFrame:

@@ -1,22 +1,24 @@
 """The shared last step of each reader: columns of one published part -> rows of outputs.releases."""
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from dermaflow import outputs
 
+Columns = dict[str, "pd.Series[str] | pd.Series[float] | str"]
+"""Columns of outputs.releases, each a series or one word for all rows."""
 
-def part(name: str, columns: Mapping[str, "pd.Series[str] | pd.Series[float] | str"]) -> pd.DataFrame:
+
+def part(name: str, columns: Columns) -> pd.DataFrame:
     """Return one part's rows in file order; columns that are not given are missing.
 
     Args:
-        name: train, validation or test.
-        columns: columns of outputs.releases, `image_id` among them.
+        name: train, validation, test, or aside (see archive).
+        columns: columns of outputs.releases, `image_id` among them; without `row` the rows are numbered.
     """
-    frame = pd.DataFrame(dict(columns))
+    frame = pd.DataFrame(columns)
     frame["part"] = name
-    frame["row"] = range(1, len(frame) + 1)
+    if "row" not in frame:
+        frame["row"] = range(1, len(frame) + 1)
     for column in outputs.releases.columns:
         if column not in frame:
             frame[column] = pd.Series(pd.NA, index=frame.index, dtype="str")

@@ -1,0 +1,89 @@
+"""`dermaflow data check` and `data link` with the three years and with collections of the archive."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from published_files import write, write_2018, write_2019, write_archive
+from typer.testing import CliRunner
+
+from dermaflow import cli
+from dermaflow.errors import DataError
+
+
+def run(*words):
+    shown = CliRunner().invoke(cli.app, ["data", *map(str, words)])
+    if shown.exception is not None and not isinstance(shown.exception, SystemExit):
+        raise shown.exception
+    return shown.stdout
+
+
+@pytest.fixture
+def isic_folder(project, tmp_path_factory):
+    """A folder with 2018 and a collection, beside a project that asks for 2018 and 2019."""
+    (project / "params.yaml").write_text("releases: [isic2018, isic2019]\n")
+    folder = tmp_path_factory.mktemp("isic")
+    write_2018(folder / "2018")
+    write_archive(folder / "mine")
+    return folder
+
+
+def test_check_shows_what_params_names_and_every_collection(isic_folder):
+    shown = run("check", isic_folder)
+    assert "isic2018 in 2018/" in shown
+    assert "isic2019: absent" in shown
+    assert "mine in mine/" in shown
+    assert "merged: 4 images" in shown
+
+
+def test_check_gives_the_same_as_json(isic_folder):
+    found = json.loads(run("check", isic_folder, "--json"))
+    assert not found["complete"]
+    assert found["releases"]["isic2018"]["rows"] == {"train": 3}
+    assert found["releases"]["mine"]["classes"] == {"MEL": 1, "NV": 2}
+    assert found["releases"]["mine"]["missing"]["age_years"] == 0.3333
+    assert found["merged"]["rows"] == 4
+
+
+def test_check_writes_nothing(isic_folder):
+    before = sorted(path for path in isic_folder.rglob("*"))
+    run("check", isic_folder)
+    assert sorted(path for path in isic_folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["check", "link"])
+def test_a_collection_itself_is_no_folder_of_releases(isic_folder, command):
+    with pytest.raises(
+        DataError, match=f"this is itself a collection.*Name the folder above it: {isic_folder}"
+    ):
+        run(command, isic_folder / "mine")
+
+
+@pytest.mark.parametrize("command", ["check", "link"])
+def test_no_folder_at_all_is_said(isic_folder, command):
+    with pytest.raises(DataError, match="no such folder"):
+        run(command, isic_folder / "nowhere")
+
+
+def test_link_refuses_a_folder_without_any_release(isic_folder, tmp_path_factory):
+    empty = tmp_path_factory.mktemp("empty")
+    write(empty / "notes" / "a.csv", ["x"])
+    with pytest.raises(
+        DataError, match=r"none of isic2018, isic2019, isic2020 is there, nor .*metadata\.csv"
+    ):
+        run("link", empty)
+
+
+@pytest.mark.slow
+def test_link_takes_years_and_collections_and_says_what_params_still_needs(project, isic_folder):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=project)
+    write_2019(isic_folder / "isic2019")
+    shown = run("link", isic_folder)
+    assert "data/ now links to isic2018, isic2019, mine" in shown
+    assert "params.yaml does not name mine: add them to `releases`" in shown
+    assert (project / "data" / "mine" / "metadata.csv").is_file()
+    outs = {out["path"] for out in yaml.safe_load((project / "data.dvc").read_text())["outs"]}
+    assert outs == {"data/isic2018", "data/isic2019", "data/mine", "data/masks"}
