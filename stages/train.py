@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+from collections.abc import Mapping
+from functools import partial
 
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import LabelsParams
@@ -9,7 +11,7 @@ from dermaflow.files import digest, digests
 from dermaflow.images.store import ShardReader
 from dermaflow.model.params import ModelParams
 from dermaflow.splits import certificate
-from dermaflow.train import member, resume, sheet
+from dermaflow.train import machine, member, resume, sheet
 from dermaflow.train.augment import Augment
 from dermaflow.train.params import AugmentParams, TrainParams
 
@@ -22,28 +24,35 @@ def main(model: str, fold: int) -> None:
 
     settings = {kind.section: kind.model_dump(mode="json") for kind in (network, train, augment, labels)}
     inputs = {**tables, "shards": digest(outputs.inputs(model)), "code": digests("model", "train", "impute")}
-    key = resume.key({**settings, **inputs})
+    key = resume.key({**settings, **inputs, "processes": machine.processes()})
     checkpoint = params.root() / ".checkpoints" / f"{key}-{fold}"
-    folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     cases = outputs.cases.read()
     reader = ShardReader(outputs.images_dir(network.stored_px), params.names("releases"))
+    fit = partial(
+        member.train_member,
+        cases=cases,
+        patients=outputs.patients.read(),
+        reader=reader,
+        view=labels.labels,
+        model=network,
+        train=train,
+        augment=augment,
+        fold=fold,
+        checkpoint_dir=checkpoint,
+    )
+    if not machine.is_first():  # torchrun's further processes train along; the first one writes and tells
+        fit()
+        return
+
+    folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     with outputs.replacing(sheets, folder=True) as scratch:
         learned = member.labelled(cases, labels.labels).query("fold != @fold").image_id
         drawn = Augment(augment, network.input_px)
         sheet.augmented(reader, list(learned), drawn, train.seed, scratch / "augmented.png")
-    with tracking.FoldRun(record(model, fold, key, settings)) as run:
-        trained = member.train_member(
-            cases=cases,
-            patients=outputs.patients.read(),
-            reader=reader,
-            view=labels.labels,
-            model=network,
-            train=train,
-            augment=augment,
-            fold=fold,
-            checkpoint_dir=checkpoint,
-            on_epoch=run.epoch,
-        )
+    computed = machine.described(train.precision, train.threads)
+    print(f"{model} fold {fold}: {', '.join(f'{name} {value}' for name, value in computed.items())}")
+    with tracking.FoldRun(record(model, fold, key, settings, computed)) as run:
+        trained = fit(on_epoch=run.epoch)
         with outputs.replacing(folder, folder=True) as scratch:
             member.write_member(trained, scratch)
         run.record.metrics = tracking.flat(trained.metrics)
@@ -51,7 +60,9 @@ def main(model: str, fold: int) -> None:
     run.finish()
 
 
-def record(model: str, fold: int, key: str, settings: dict[str, object]) -> tracking.Record:
+def record(
+    model: str, fold: int, key: str, settings: Mapping[str, object], computed: dict[str, str]
+) -> tracking.Record:
     made = (outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold))
     return tracking.Record(
         key=f"{key}:{fold}",
@@ -59,6 +70,7 @@ def record(model: str, fold: int, key: str, settings: dict[str, object]) -> trac
         parent=key,
         parent_name=model,
         params=tracking.flat_params(settings),
+        tags=computed,
         artifacts={folder.relative_to(params.root()).as_posix(): "member" for folder in made},
         dataset="outputs/cases.parquet",
     )

@@ -137,7 +137,7 @@ def test_a_class_that_was_never_drawn_gets_no_probability(rng, world):
     drawn = np.array([0, 1, 1, 1, 1, 1, 1, 1, 1]) / 8
     with np.errstate(divide="ignore"):
         member = made_member(rng, cases, holdout, drawn=np.full(9, 1 / 9))
-    member = dataclasses.replace(member, drawn=drawn)
+    member = dataclasses.replace(member, learned=drawn)
     calibration = members.calibration([member], np.ones(1), members.natural_prior(cases, NINE))
     assert np.isfinite(calibration.shifts).all()
     assert calibration.probabilities(np.zeros((1, 1, 9)))[0, 0] < 1e-12
@@ -149,7 +149,7 @@ def test_members_are_read_models_first(project, world):
     _, _, found = world
     for member in found:
         outputs.predictions.of(member.model, member.fold).write(member.frame)
-        config = {"fold": member.fold, "view": "nine", "drawn_prior": member.drawn.tolist()}
+        config = {"fold": member.fold, "view": "nine", "learned_prior": member.learned.tolist()}
         outputs.write_json(outputs.member_dir(member.model, member.fold) / "config.json", config)
     again = members.read(["b", "a"], ["0", "1", "2"])
     assert [(m.model, m.fold) for m in again] == [("b", 0), ("b", 1), ("b", 2), ("a", 0), ("a", 1), ("a", 2)]

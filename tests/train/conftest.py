@@ -25,14 +25,15 @@ def reader():
     return FakeReader()
 
 
+def made_rows(count, start=0):
+    """Rows whose class is what FakeReader colours them by."""
+    numbers = np.arange(start, start + count)
+    return Rows(tuple(f"i{number}" for number in numbers), np.zeros((count, 11), np.float32), numbers % 3)
+
+
 @pytest.fixture
 def rows():
-    def make(count, start=0):
-        numbers = np.arange(start, start + count)
-        patients = np.zeros((count, 11), np.float32)
-        return Rows(tuple(f"i{number}" for number in numbers), patients, numbers % 3)
-
-    return make
+    return made_rows
 
 
 @pytest.fixture

@@ -6,7 +6,15 @@ import torch
 
 from dermaflow.errors import TrainingError
 from dermaflow.train.augment import Augment
-from dermaflow.train.batches import TrainBatches, drawn_prior, draws, natural_prior, plain_batches
+from dermaflow.train.batches import (
+    TrainBatches,
+    class_weights,
+    drawn_prior,
+    draws,
+    learned_prior,
+    natural_prior,
+    plain_batches,
+)
 from dermaflow.train.params import AugmentParams
 
 TARGETS = np.repeat([0, 1, 3], [64, 16, 4])
@@ -37,6 +45,21 @@ def test_power_goes_from_natural_over_square_roots_to_balanced():
     assert drawn_prior(TARGETS, 0, 4) == pytest.approx(natural_prior(TARGETS, 4))
     assert drawn_prior(TARGETS, 0.5, 4) == pytest.approx([8 / 14, 4 / 14, 0, 2 / 14])
     assert drawn_prior(TARGETS, 1, 4) == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1])
+def test_balanced_class_weights_make_every_class_count_alike_whatever_the_sampler(power):
+    drawn = drawn_prior(TARGETS, power, 4)
+    weights = class_weights(drawn, "balanced")
+    assert (drawn * weights)[[0, 1, 3]] == pytest.approx(1 / 3)
+    assert (drawn * weights).sum() == pytest.approx(1)  # a drawn image's weight on average
+    assert learned_prior(drawn, weights) == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+    assert np.isfinite(weights).all()
+
+
+def test_without_class_weights_the_logits_carry_what_was_drawn():
+    drawn = drawn_prior(TARGETS, 0.5, 4)
+    assert learned_prior(drawn, class_weights(drawn, "none")) == pytest.approx(drawn)
 
 
 @pytest.mark.parametrize("power", [0, 0.5, 1])

@@ -1,15 +1,18 @@
 """A training learns, stops, goes on after a kill, and refuses what can't be trained."""
 
-import os
+import io
 
 import numpy as np
 import pytest
 import torch
 
+from dermaflow.bundle.apply import softmax
 from dermaflow.errors import TrainingError
 from dermaflow.model.network import build
 from dermaflow.train import loop, resume
+from dermaflow.train.batches import Rows
 from dermaflow.train.params import AugmentParams
+from dermaflow.train.predict import predict
 
 CLASSES = ("MEL", "NV", "BCC")
 
@@ -136,7 +139,12 @@ def test_a_loss_that_is_no_number_stops_with_its_step(run, monkeypatch):
         run()
 
 
-def test_what_can_not_be_trained_is_refused(run, rows, tiny_train):
+def test_a_rate_that_makes_the_weights_explode_stops_with_a_remedy(run, tiny_model):
+    with pytest.raises(TrainingError, match=r"epoch 1: the loss is (nan|inf) at step \d+\. Lower models"):
+        run(tiny_model(lr=1e30, warmup_share=0, clip_grad=None))
+
+
+def test_what_can_not_be_trained_is_refused(run, rows, tiny_train, tiny_model):
     no_rows = rows(0)
     with pytest.raises(TrainingError, match="no validation image is left"):
         run(validation=no_rows)
@@ -147,13 +155,72 @@ def test_what_can_not_be_trained_is_refused(run, rows, tiny_train):
         run(training=some.take(some.targets != 2))
     with pytest.raises(TrainingError, match="0 of 32 validation images are melanoma"):
         run(train=tiny_train(monitor="melanoma_auc"), validation=some.take(some.targets != 0))
+    with pytest.raises(
+        TrainingError, match=r"no validation image has diagnosis NV\. Set train\.monitor to acc"
+    ):
+        run(train=tiny_train(monitor="balanced_accuracy"), validation=some.take(some.targets != 1))
+    with pytest.raises(TrainingError, match="an epoch of 48 images is smaller than a batch of 64"):
+        run(train=tiny_train(batch=64))
 
 
-def test_processes_that_do_not_know_each_other_are_refused(run, monkeypatch):
-    monkeypatch.setattr(loop, "Accelerator", lambda **_: type("Alone", (), {"num_processes": 1})())
-    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
-    with pytest.raises(TrainingError, match="2 processes were started, 1 know of each other"):
-        run()
+def test_a_class_that_the_validation_fold_lacks_does_not_stop_a_training_on_accuracy(run, rows, tiny_model):
+    some = rows(12, start=48)
+    fitted = run(tiny_model(epochs=1), validation=some.take(some.targets != 1))
+    assert 0 <= fitted.history[0]["balanced_accuracy"] <= 1
+
+
+def unseen_colours(count, classes):
+    """Images that tell nothing: what a network says of them is what it holds for common."""
+    chance = np.random.default_rng(5)
+    pixels = {f"i{n}": chance.integers(0, 256, (32, 32, 3)).astype(np.uint8) for n in range(count)}
+    reader = type("Noise", (), {"pixels": lambda _self, image_id, _px: pixels[image_id]})()
+    return Rows(tuple(pixels), np.zeros((count, 11), np.float32), chance.permutation(classes)[:count]), reader
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("power", [0, 0.5])
+def test_the_logits_carry_the_learned_prior_and_not_the_drawn_one(power, tiny_model, tiny_train):
+    """From images that tell nothing a network learns the class shares alone, weights included."""
+    rows, reader = unseen_colours(96, np.repeat([0, 1, 2], [12, 66, 18]))
+    model = tiny_model(
+        epochs=12, drawn_images=192, sampler_power=power, class_weights="balanced",
+        lr=1e-6, head_lr_factor=2e4, dropout=0, label_smoothing=0, patient=False, ema=0.9,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    fitted = loop.fit(
+        build(model, 3), rows, rows.take(slice(0, 30)), reader,
+        classes=CLASSES, model=model, train=tiny_train(patience=99), augment=AugmentParams(),
+    )  # fmt: skip
+    logits = predict(fitted.network, reader, rows.image_ids, rows.patients, input_px=32, views=1, batch=32)
+    said = softmax(logits["logits"]).mean(axis=0)
+    assert fitted.learned == pytest.approx([1 / 3] * 3)
+    assert said == pytest.approx(fitted.learned, abs=0.06)
+    shifted = softmax(logits["logits"] + np.log(fitted.natural / fitted.learned)).mean(axis=0)
+    assert shifted == pytest.approx(fitted.natural, abs=0.06)
+
+
+def test_class_weights_change_the_weights_that_are_learned(run, tiny_model, rows):
+    some = rows(48)
+    uneven = some.take(np.flatnonzero((some.targets != 0) | (np.arange(48) < 12)))
+    one, other = (
+        run(tiny_model(epochs=1, class_weights=kind), training=uneven) for kind in ("none", "balanced")
+    )
+    assert content(one) != content(other)
+
+
+def test_the_bar_tells_images_and_not_batches(run, monkeypatch, tiny_model):
+    seen, real = io.StringIO(), loop.tqdm
+    monkeypatch.setattr(
+        loop, "tqdm", lambda *a, **k: real(*a, **{**k, "file": seen, "disable": False, "mininterval": 0})
+    )
+    run(tiny_model(epochs=1))
+    assert "| 8/48 [" in seen.getvalue()
+    assert "images/s" in seen.getvalue()
+
+
+def test_the_bar_is_quiet_where_there_is_no_terminal(run, capfd, tiny_model):
+    run(tiny_model(epochs=1))
+    assert capfd.readouterr().err == ""
 
 
 def test_new_layers_learn_faster_and_only_matrices_decay(tiny_model):
@@ -173,9 +240,9 @@ def test_the_rate_rises_then_falls_to_nothing(run, tiny_model):
     rates = []
     real = loop.Fitting.one_step
 
-    def noted(self, batch, model):
+    def noted(self, batch):
         rates.append(max(group["lr"] for group in self.optimizer.param_groups))
-        return real(self, batch, model)
+        return real(self, batch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Fitting, "one_step", noted)

@@ -102,7 +102,7 @@ def test_a_written_member_loads_to_the_same_predictions(trained, reader, tmp_pat
     )
     np.testing.assert_allclose(np.stack(frame.features), found["features"], atol=1e-5)
     np.testing.assert_allclose(frame[[f"logit_{c}" for c in SEVEN.classes]], found["logits"], atol=1e-5)
-    assert sum(config["natural_prior"]) == pytest.approx(1) == pytest.approx(sum(config["drawn_prior"]))
+    assert sum(config["natural_prior"]) == pytest.approx(1) == pytest.approx(sum(config["learned_prior"]))
 
 
 def test_two_trainings_write_the_same_bytes_without_time_or_path(train, tmp_path):

@@ -15,9 +15,9 @@ def test_auc_counts_the_pairs_in_the_right_order():
 
 
 def test_figures_undo_the_sampler_for_accuracy_and_the_priors_for_balance():
-    natural, drawn = np.array([0.1, 0.9]), np.array([0.5, 0.5])
+    natural, learned = np.array([0.1, 0.9]), np.array([0.5, 0.5])
     logits = np.array([[0.5, 0.0], [0.0, 0.2], [3.0, 0.0]])  # as a balanced sampler's network says them
-    found = figures(logits, np.array([0, 1, 0]), natural, drawn, melanoma=0)
+    found = figures(logits, np.array([0, 1, 0]), natural, learned, melanoma=0)
     assert found["accuracy"] == pytest.approx(2 / 3)  # the first goes to the class that is 9 times as common
     assert found["balanced_accuracy"] == 1
     assert found["melanoma_auc"] == 1

@@ -19,8 +19,8 @@ class Calibration:
 
     Attributes:
         weights: shape (members,), the blend's weights, sum 1.
-        shifts: shape (members, classes), log(natural prior / drawn prior) of each member's training:
-            adding it undoes what the sampler did to the class frequencies (Saerens et al. 2002).
+        shifts: shape (members, classes), log(natural prior / learned prior) of each member's training:
+            adding it undoes what sampler and class weights did to the frequencies (Saerens et al. 2002).
         beta: inverse temperature, fitted out of fold (Guo et al. 2017).
         prior: shape (classes,), natural class frequencies of the training rows, sum 1.
     """

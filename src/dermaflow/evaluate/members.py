@@ -33,21 +33,21 @@ class Member:
         model: key of `models`.
         fold: the one that it did not train on.
         view: its labels.
-        drawn: shape (k,), class frequencies that its sampler drew.
+        learned: shape (k,), class frequencies that its logits carry, by its sampler and its loss.
         frame: as outputs.predictions.
     """
 
     model: str
     fold: int
     view: View
-    drawn: Floats
+    learned: Floats
     frame: pd.DataFrame
 
     @classmethod
     def of(cls, model: str, config: Mapping[str, Any], frame: pd.DataFrame) -> Self:
         """Make one of its config.json and predictions."""
-        drawn = np.array(config["drawn_prior"], np.float64)
-        return cls(model, int(config["fold"]), VIEWS[config["view"]], drawn, frame)
+        learned = np.array(config["learned_prior"], np.float64)
+        return cls(model, int(config["fold"]), VIEWS[config["view"]], learned, frame)
 
 
 def read(models: Sequence[str], folds: Sequence[str | int]) -> list[Member]:
@@ -106,8 +106,8 @@ def calibration(members: Sequence[Member], weights: Floats, prior: Floats, beta:
         )
     shifts = np.full((len(members), prior.size), NEVER)
     for row, member in zip(shifts, members, strict=True):
-        known = (member.drawn > 0) & (prior > 0)
-        row[known] = np.log(prior[known] / member.drawn[known])
+        known = (member.learned > 0) & (prior > 0)
+        row[known] = np.log(prior[known] / member.learned[known])
     return Calibration(weights, shifts, beta, prior)
 
 

@@ -1,6 +1,6 @@
 """Section `models` of params.yaml: one entry a model, loaded with its key."""
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,7 @@ class ModelParams(Params):
     epochs: Annotated[int, Field(ge=1)] = 8
     drawn_images: Annotated[int, Field(ge=1)] | None = None  # an epoch; null: as many as the training set has
     sampler_power: Share = 0.5  # 0 natural frequencies, 0.5 their square roots, 1 every class alike
+    class_weights: Literal["none", "balanced"] = "none"  # of the loss; balanced: all classes weigh alike
     lr: Positive = 0.001  # AdamW, at the end of the warm-up
     head_lr_factor: Positive = 5.0  # times lr, for the new layers: head and patient branch
     weight_decay: Annotated[float, Field(ge=0)] = 0.02  # not on biases and normalisation layers

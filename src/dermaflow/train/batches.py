@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import cv2
 import numpy as np
@@ -77,6 +77,36 @@ def drawn_prior(targets: Ints, power: float, classes: int) -> Floats:
     return np.asarray(wanted / wanted.sum())
 
 
+def class_weights(drawn: Floats, kind: Literal["none", "balanced"]) -> Floats:
+    """What an image's loss counts, by its class; a drawn image's weight is 1 on average.
+
+    Args:
+        drawn: shape (classes,), from `drawn_prior`.
+        kind: none (1 each), or balanced (in inverse proportion to `drawn`, so that each class has the same
+            part in the loss).
+
+    Returns:
+        Shape (classes,); 1 for a class that is never drawn.
+    """
+    if kind == "none":
+        return np.ones_like(drawn)
+    seen = drawn > 0
+    return np.where(seen, 1 / (seen.sum() * np.where(seen, drawn, 1)), 1)
+
+
+def learned_prior(drawn: Floats, weights: Floats) -> Floats:
+    """Class shares that the logits come to carry: an image of weight 2 is learned as if it were drawn twice.
+
+    This, not `drawn` alone, is what probabilities and decision scores have to take out again.
+
+    Args:
+        drawn: shape (classes,), sum 1.
+        weights: shape (classes,), from `class_weights`.
+    """
+    shares = drawn * weights
+    return np.asarray(shares / shares.sum())
+
+
 def draws(targets: Ints, count: int, power: float, seed: int, epoch: int) -> Ints:
     """Draw an epoch's rows.
 
@@ -109,7 +139,12 @@ def draws(targets: Ints, count: int, power: float, seed: int, epoch: int) -> Int
 
 
 class TrainBatches:
-    """An endless supply of epochs; iterate `epoch(n)`."""
+    """An endless supply of epochs; iterate `epoch(n)`.
+
+    Attributes:
+        steps: batches an epoch.
+        batch: images a step, over all training processes.
+    """
 
     def __init__(
         self,
@@ -153,7 +188,7 @@ class TrainBatches:
                 "Set it to a multiple of the processes.",
             )
         self.steps = drawn_images // batch
-        self.seed = seed
+        self.batch = batch
         self._order = _Order(rows.targets, steps=self.steps, batch=batch, power=power, seed=seed, part=part)
         dataset = _Augmented(rows, reader, augment, seed)
         self._loader = loader(dataset, self._order, workers)

@@ -1,13 +1,16 @@
 """Fit one network: draw, step, average, validate, keep the best, stop early, resume.
 
-Reads top to bottom: `fit` is the story, `Fitting` holds what an epoch changes. Called by `train.member`.
+Reads top to bottom: `fit` is the story, `Fitting` holds what an epoch changes, `check` says beforehand what
+can't be trained. Called by `train.member`.
+
+With several processes (torchrun) each takes its share of every batch. They hold the same weights, and the
+gradient is that of the whole batch; so the losses are those of one process, but for batch-norm statistics,
+which each process takes from its own share.
 """
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from dermaflow.errors import TrainingError
@@ -25,7 +30,17 @@ from dermaflow.model.network import Network
 from dermaflow.model.params import ModelParams
 from dermaflow.train import monitor, resume
 from dermaflow.train.augment import Augment
-from dermaflow.train.batches import Batch, Reader, Rows, TrainBatches, drawn_prior, natural_prior
+from dermaflow.train.batches import (
+    Batch,
+    Reader,
+    Rows,
+    TrainBatches,
+    class_weights,
+    drawn_prior,
+    learned_prior,
+    natural_prior,
+)
+from dermaflow.train.machine import accelerate, epoch_seed, precision_name, reproducible
 from dermaflow.train.params import AugmentParams, TrainParams
 from dermaflow.train.predict import predict
 
@@ -42,14 +57,14 @@ class Fitted:
         history: a record an epoch, without timings.
         best_epoch: from 1.
         natural: class shares of the training rows.
-        drawn: class shares as the sampler drew them.
+        learned: class shares that the logits carry, by sampler and class weights.
     """
 
     network: Network
     history: list[Record]
     best_epoch: int
     natural: monitor.Floats
-    drawn: monitor.Floats
+    learned: monitor.Floats
 
 
 def fit(
@@ -82,8 +97,12 @@ def fit(
     Raises:
         TrainingError: nothing to learn from, a loss that is no number, processes that don't know each other.
     """
-    melanoma = classes.index("MEL")
     check(training, validation, classes, train.monitor)
+    natural = natural_prior(training.targets, len(classes))
+    drawn = drawn_prior(training.targets, model.sampler_power, len(classes))
+    weights = class_weights(drawn, model.class_weights)
+    learned = learned_prior(drawn, weights)
+
     with reproducible(train.threads):
         accelerator = accelerate(train.precision)
         batches = TrainBatches(
@@ -97,32 +116,32 @@ def fit(
             workers=train.workers,
             part=(accelerator.process_index, accelerator.num_processes),
         )
-        fitting = Fitting.start(network, accelerator, model, batches.steps)
-        natural = natural_prior(training.targets, len(classes))
-        drawn = drawn_prior(training.targets, model.sampler_power, len(classes))
+        fitting = Fitting.start(network, accelerator, model, batches.steps, weights)
         if checkpoint_dir is not None:
             fitting.restore(resume.load(checkpoint_dir))
 
         while fitting.epoch < model.epochs and fitting.waited < train.patience:
             torch.manual_seed(epoch_seed(train.seed, fitting.epoch, accelerator.process_index))  # dropout's
             began = time.perf_counter()
-            loss = fitting.one_epoch(batches, model, progress=f"epoch {fitting.epoch + 1}/{model.epochs}")
+            loss = fitting.one_epoch(batches, progress=f"epoch {fitting.epoch + 1}/{model.epochs}")
             seconds = time.perf_counter() - began
+
             logits = validate(
                 fitting.average.module, validation, reader, accelerator, model=model, train=train
             )
-            figures = monitor.figures(logits, validation.targets, natural, drawn, melanoma)
+            figures = monitor.figures(logits, validation.targets, natural, learned, classes.index("MEL"))
             fitting.finish_epoch(loss, figures, train.monitor)
-            if checkpoint_dir is not None and accelerator.is_main_process:
-                resume.save(checkpoint_dir, fitting.state())
+
             if accelerator.is_main_process:
+                if checkpoint_dir is not None:
+                    resume.save(checkpoint_dir, fitting.state())
                 speed = batches.steps * train.batch / seconds
                 extra = {"images_per_second": speed, "precision": precision_name(accelerator)}
                 on_epoch({**fitting.history[-1], **extra})
 
         best = fitting.average.module
         best.load_state_dict(fitting.best)
-        return Fitted(best.cpu().eval(), fitting.history, fitting.best_epoch, natural, drawn)
+        return Fitted(best.cpu().eval(), fitting.history, fitting.best_epoch, natural, learned)
 
 
 @dataclass
@@ -130,12 +149,14 @@ class Fitting:
     """All that changes while a network is fitted, and how an epoch changes it."""
 
     accelerator: Accelerator
+    model: ModelParams
     network: nn.Module  # as wrapped by accelerate
     plain: Network  # the same weights, unwrapped
     average: ModelEmaV3
     optimizer: Any
     schedule: CosineLRScheduler
     steps: int  # an epoch
+    weights: Tensor  # of each class in the loss, shape (classes,)
     epoch: int = 0  # finished
     best_epoch: int = 0
     best_figure: float = -math.inf
@@ -143,11 +164,25 @@ class Fitting:
     history: list[Record] = field(default_factory=list)
 
     @classmethod
-    def start(cls, network: Network, accelerator: Accelerator, model: ModelParams, steps: int) -> "Fitting":
-        """Bring network, averaged copy, optimiser and schedule to the device."""
+    def start(
+        cls,
+        network: Network,
+        accelerator: Accelerator,
+        model: ModelParams,
+        steps: int,
+        weights: monitor.Floats,
+    ) -> "Fitting":
+        """Bring network, averaged copy, optimiser and schedule to the device.
+
+        Args:
+            network: freshly built.
+            accelerator: device, precision and processes.
+            model: rates and schedule.
+            steps: an epoch.
+            weights: of each class in the loss, shape (classes,).
+        """
         network = network.to(accelerator.device)
         network.to(memory_format=torch.channels_last)
-
         average = ModelEmaV3(network, decay=model.ema, use_warmup=True, warmup_power=0.75)
         optimizer = torch.optim.AdamW(groups(network, model), lr=model.lr)
         total = steps * model.epochs
@@ -160,22 +195,32 @@ class Fitting:
             t_in_epochs=False,
         )
         wrapped, prepared = accelerator.prepare(network, optimizer)
-        return cls(accelerator, wrapped, network, average, prepared, schedule, steps)
+        counted = torch.tensor(weights, dtype=torch.float32, device=accelerator.device)
+        return cls(accelerator, model, wrapped, network, average, prepared, schedule, steps, counted)
 
     @property
     def waited(self) -> int:
         """Epochs since the best one."""
         return self.epoch - self.best_epoch
 
-    def one_epoch(self, batches: TrainBatches, model: ModelParams, progress: str) -> float:
-        """Take all steps of the next epoch; return the mean loss."""
+    def one_epoch(self, batches: TrainBatches, progress: str) -> float:
+        """Take all steps of the next epoch; return the mean loss of all processes.
+
+        Args:
+            batches: of the training rows.
+            progress: stands before the bar of images a second and remaining time; only a terminal sees it.
+
+        Raises:
+            TrainingError: the loss is no number.
+        """
         self.network.train()
         quiet = None if self.accelerator.is_main_process else True  # None: quiet unless on a terminal
+        told = {"unit": " images", "unit_scale": batches.batch, "leave": False, "disable": quiet}
+        bar = tqdm(batches.epoch(self.epoch), progress, self.steps, **told)
         total = 0.0
-        bar = tqdm(batches.epoch(self.epoch), progress, self.steps, leave=False, disable=quiet, unit="batch")
         for step, batch in enumerate(bar, start=self.epoch * self.steps):
             self.schedule.step_update(step + 1)  # 1 at the first, so that no step has rate 0
-            loss = self.one_step(batch, model)
+            loss = self.one_step(batch)
             self.average.update(self.plain, step + 1)
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -185,16 +230,19 @@ class Fitting:
                 )
             total += loss
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        return total / self.steps
+        share_buffers(self.average.module, self.accelerator)
+        summed = torch.tensor(total, dtype=torch.float64, device=self.accelerator.device)
+        return float(self.accelerator.reduce(summed, reduction="mean")) / self.steps
 
-    def one_step(self, batch: Batch, model: ModelParams) -> float:
-        """One forward, backward and update; return the loss."""
+    def one_step(self, batch: Batch) -> float:
+        """One forward, backward and update; return the loss of this process' share of the batch."""
         image, patient, target = (part.to(self.accelerator.device, non_blocking=True) for part in batch)
-        logits = self.network(image, patient).logits
-        loss = nn.functional.cross_entropy(logits.float(), target, label_smoothing=model.label_smoothing)
+        logits = self.network(image, patient).logits.float()
+        losses = cross_entropy(logits, target, label_smoothing=self.model.label_smoothing, reduction="none")
+        loss = (losses * self.weights[target]).mean()  # not over the weights' sum, which is the batch's luck
         self.accelerator.backward(loss)
-        if model.clip_grad is not None:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), model.clip_grad)
+        if self.model.clip_grad is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.model.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return float(loss.detach())
@@ -216,6 +264,7 @@ class Fitting:
             "network": self.plain.state_dict(),
             "average": self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_figure": self.best_figure,
@@ -230,13 +279,10 @@ class Fitting:
         self.plain.load_state_dict(state["network"])
         self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
         self.best_figure, self.best, self.history = state["best_figure"], state["best"], state["history"]
-
-
-def epoch_seed(*parts: int) -> int:
-    """Mix train.seed, epoch and process into one seed, so that resuming needs no state of random numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def groups(network: Network, model: ModelParams) -> list[dict[str, Any]]:
@@ -254,6 +300,13 @@ def groups(network: Network, model: ModelParams) -> list[dict[str, Any]]:
         }
         for (is_new, decays), parameters in found.items()
     ]
+
+
+def share_buffers(network: nn.Module, accelerator: Accelerator) -> None:
+    """Give all processes the first one's batch-norm statistics: then all hold, and validate, one network."""
+    if accelerator.num_processes > 1:
+        for buffer in network.buffers():
+            buffer.copy_(broadcast(buffer.clone()))
 
 
 def validate(
@@ -286,10 +339,11 @@ def validate(
 
 
 def check(training: Rows, validation: Rows, classes: tuple[str, ...], monitored: str) -> None:
-    """Refuse what can't be trained on.
+    """Refuse what can't be trained on, or can't be monitored.
 
     Raises:
-        TrainingError: no rows, a class without a training case, or no melanoma where it is monitored.
+        TrainingError: no rows, a class without a training case, or a validation fold without what
+            `monitored` is about.
     """
     for name, rows in (("training", training), ("validation", validation)):
         if not len(rows):
@@ -298,12 +352,19 @@ def check(training: Rows, validation: Rows, classes: tuple[str, ...], monitored:
                 "cases.parquet",
                 "Look at outputs/splits/funnel.csv; use fewer folds.",
             )
-    absent = [code for index, code in enumerate(classes) if index not in training.targets]
-    if absent:
+    untaught = absent(training, classes)
+    if untaught:
         raise TrainingError(
-            f"no training image has diagnosis {', '.join(absent)}",
+            f"no training image has diagnosis {', '.join(untaught)}",
             "cases.parquet",
             "Set labels.view to a view whose classes the releases hold, or use fewer folds.",
+        )
+    unseen = absent(validation, classes)
+    if monitored == "balanced_accuracy" and unseen:
+        raise TrainingError(
+            f"no validation image has diagnosis {', '.join(unseen)}",
+            "params.yaml, train.monitor",
+            "Set train.monitor to accuracy, or use fewer folds.",
         )
     melanomas = int((validation.targets == classes.index("MEL")).sum())
     if monitored == "melanoma_auc" and melanomas in (0, len(validation)):
@@ -314,40 +375,6 @@ def check(training: Rows, validation: Rows, classes: tuple[str, ...], monitored:
         )
 
 
-def accelerate(precision: str) -> Accelerator:
-    """Say where and how to compute.
-
-    Raises:
-        TrainingError: several processes were started that would each train alone.
-    """
-    gpu = torch.cuda.is_available()
-    if precision == "auto":
-        precision = "bf16" if gpu and torch.cuda.is_bf16_supported() else "float32"
-    accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if precision == "bf16" else "no")
-    wanted = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != wanted:
-        raise TrainingError(
-            f"{wanted} processes were started, {accelerator.num_processes} know of each other",
-            "accelerate",
-            "Without a GPU set ACCELERATE_USE_CPU=true for torchrun.",
-        )
-    return accelerator
-
-
-def precision_name(accelerator: Accelerator) -> str:
-    """Return what the steps compute in: float32 or bf16."""
-    return "float32" if accelerator.mixed_precision == "no" else str(accelerator.mixed_precision)
-
-
-@contextmanager
-def reproducible(threads: int) -> Iterator[None]:
-    """Make torch give the same bytes again, for this number of threads; afterwards all is as before."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+def absent(rows: Rows, classes: tuple[str, ...]) -> list[str]:
+    """Return the classes that no row has."""
+    return [code for index, code in enumerate(classes) if index not in rows.targets]

@@ -28,7 +28,8 @@ from dermaflow.model.params import ModelParams
 from dermaflow.taxonomy import VIEWS, View
 from dermaflow.train.batches import Reader, Rows
 from dermaflow.train.curves import plot
-from dermaflow.train.loop import Fitted, fit, reproducible
+from dermaflow.train.loop import Fitted, fit
+from dermaflow.train.machine import reproducible
 from dermaflow.train.params import AugmentParams, TrainParams
 from dermaflow.train.predict import predict
 
@@ -199,7 +200,7 @@ def config(fitted: Fitted, view: View, model: ModelParams, train: TrainParams, f
         "views": train.views,
         "best_epoch": fitted.best_epoch,
         "natural_prior": shares(fitted.natural),
-        "drawn_prior": shares(fitted.drawn),
+        "learned_prior": shares(fitted.learned),
     }
 
 

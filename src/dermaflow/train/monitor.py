@@ -1,7 +1,8 @@
 """How good the network is on its validation fold, epoch by epoch. Numpy only.
 
-Figures use the house's two scores: probabilities have the sampler undone (accuracy, melanoma AUC); decision
-scores are divided by the priors (balanced accuracy). Reports take theirs from evaluate/, with intervals.
+Figures use the house's two scores: probabilities have sampler and class weights undone (accuracy, melanoma
+AUC); decision scores are divided by the priors (balanced accuracy). Reports take theirs from evaluate/, with
+intervals.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def figures(
-    logits: NDArray[np.floating], targets: NDArray[np.int64], natural: Floats, drawn: Floats, melanoma: int
+    logits: NDArray[np.floating], targets: NDArray[np.int64], natural: Floats, learned: Floats, melanoma: int
 ) -> dict[str, float | None]:
     """Score a validation fold.
 
@@ -21,15 +22,15 @@ def figures(
         logits: shape (n, classes).
         targets: shape (n,).
         natural: class shares of the training rows.
-        drawn: class shares as the sampler drew them.
+        learned: class shares that the logits carry, from `batches.learned_prior`.
         melanoma: its class index.
 
     Returns:
         valid_loss (cross entropy of the probabilities), accuracy, balanced_accuracy (over the classes that
         occur), melanoma_auc (None without a melanoma, or with nothing else).
     """
-    probabilities = softmax(logits + log_ratio(natural, drawn))
-    decided = (logits - np.log(np.where(drawn > 0, drawn, 1))).argmax(axis=1)
+    probabilities = softmax(logits + log_ratio(natural, learned))
+    decided = (logits - np.log(np.where(learned > 0, learned, 1))).argmax(axis=1)
     rows = np.arange(len(targets))
     return {
         "valid_loss": float(-np.log(np.maximum(probabilities[rows, targets], 1e-12)).mean()),
@@ -41,10 +42,10 @@ def figures(
     }
 
 
-def log_ratio(natural: Floats, drawn: Floats) -> Floats:
-    """log(natural / drawn), what undoes the sampler; 0 for a class that was never drawn."""
-    seen = (drawn > 0) & (natural > 0)
-    return np.asarray(np.log(np.where(seen, natural, 1) / np.where(seen, drawn, 1)))
+def log_ratio(natural: Floats, learned: Floats) -> Floats:
+    """log(natural / learned), what undoes sampler and class weights; 0 for a class that was never drawn."""
+    seen = (learned > 0) & (natural > 0)
+    return np.asarray(np.log(np.where(seen, natural, 1) / np.where(seen, learned, 1)))
 
 
 def auc(positive: NDArray[np.bool_], scores: Floats) -> float | None:

@@ -8,6 +8,7 @@ from dermaflow.params import Params, Share
 
 Count = Annotated[int, Field(ge=1)]
 Half = Annotated[float, Field(ge=0, le=0.5)]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 
 
 class TrainParams(Params):
@@ -19,7 +20,7 @@ class TrainParams(Params):
     threads: Count = 2  # of torch; weights are byte-equal only for the same number
     workers: Annotated[int, Field(ge=0)] = 2  # processes that augment; any number gives the same batches
     batch: Annotated[int, Field(ge=2)] = 32  # images a step, over all processes
-    precision: Literal["auto", "float32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it, else float32
+    precision: Precision = "auto"  # auto: on a GPU bf16, or fp16 where it has no bf16; else float32
     monitor: Literal["accuracy", "balanced_accuracy", "melanoma_auc"] = "accuracy"  # on the validation fold
     patience: Count = 15  # epochs without a rise before stopping
     views: Literal[1, 4, 8] = 4  # test-time views of predictions, calibration and serving

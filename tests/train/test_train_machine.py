@@ -1,0 +1,97 @@
+"""Where and how a training computes is chosen by what the machine has."""
+
+import pytest
+import torch
+
+from dermaflow.errors import TrainingError
+from dermaflow.train import machine
+from dermaflow.train.params import TrainParams
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    def there(*, bf16=True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+
+    return there
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What accelerate is asked for, without asking it."""
+    told = {}
+
+    class Recorded:
+        def __init__(self, **arguments):
+            told.update(arguments)
+            self.num_processes = 1
+
+    monkeypatch.setattr(machine, "Accelerator", Recorded)
+    return told
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_training_is_in_float32_and_fp16_is_refused():
+    assert machine.chosen("auto") == "float32"
+    assert machine.chosen("bf16") == "bf16"
+    with pytest.raises(
+        TrainingError, match=r"params\.yaml, train\.precision: fp16 needs a CUDA GPU.* Set it to auto"
+    ):
+        machine.accelerate("fp16")
+
+
+@pytest.mark.parametrize(("bf16", "wanted"), [(True, "bf16"), (False, "fp16")])
+def test_auto_takes_bf16_on_a_gpu_that_computes_it_itself_and_else_fp16(bf16, wanted, gpu, asked):
+    gpu(bf16=bf16)
+    machine.accelerate("auto")
+    assert (asked["mixed_precision"], asked["cpu"]) == (wanted, False)
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("float32", "no"), ("bf16", "bf16"), ("fp16", "fp16")])
+def test_what_is_asked_for_on_a_gpu_is_taken(precision, wanted, gpu, asked):
+    gpu()
+    machine.accelerate(precision)
+    assert asked["mixed_precision"] == wanted
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_fp16_trains_and_resumes_its_scale_of_the_loss(tiny_model):
+    from dermaflow.model.network import build
+    from dermaflow.train.loop import Fitting
+
+    model, accelerator = tiny_model(), machine.accelerate("fp16")
+    fitting = Fitting.start(build(model, 3), accelerator, model, 1, [1, 1, 1])
+    batch = (torch.zeros((4, 32, 32, 3), dtype=torch.uint8), torch.zeros((4, 11)), torch.tensor([0, 1, 2, 0]))
+    assert fitting.one_step(batch) > 0
+    assert fitting.state()["scaler"]["scale"] > 1
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="'auto', 'float32', 'bf16' or 'fp16'"):
+        TrainParams(precision="int8")
+
+
+def test_processes_that_do_not_know_each_other_are_refused(monkeypatch, asked):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="2 processes were started, 1 know of each other"):
+        machine.accelerate("float32")
+
+
+def test_the_log_says_how_a_training_computes(gpu, monkeypatch):
+    gpu(bf16=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert machine.described("auto", 3) == {
+        "device": "a GPU",
+        "precision": "fp16",
+        "memory_format": "channels_last",
+        "threads": "3",
+        "processes": "2",
+    }
+
+
+def test_the_first_process_is_the_one_that_writes(monkeypatch):
+    assert machine.is_first()
+    monkeypatch.setenv("RANK", "1")
+    assert not machine.is_first()
