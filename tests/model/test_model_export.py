@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import yaml
 from onnx import TensorProto, helper
 
 import dermaflow
@@ -14,6 +15,7 @@ from dermaflow.errors import BundleError
 from dermaflow.model import export
 from dermaflow.model.network import build
 from dermaflow.model.params import ModelParams
+from tests_paths import ROOT
 
 PX = 64
 
@@ -114,11 +116,18 @@ def test_parameters_are_counted():
     assert export.parameters(torch.nn.Linear(3, 2)) == 8
 
 
+def named_by_presets():
+    files = [ROOT / "params.yaml", *(ROOT / "presets").glob("*.yaml")]
+    entries = [entry for file in files for entry in yaml.safe_load(file.read_text())["models"].values()]
+    return sorted({entry["backbone"] for entry in entries})
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "backbone", ["tf_efficientnet_lite0", "resnet18", "convnext_atto", "tf_efficientnet_b0"]
-)
-def test_families_of_the_presets_export(backbone, tmp_path):
-    network = made(backbone, 96)
-    export.export(network, 96, tmp_path / "family.onnx")
-    assert_parity(network, tmp_path / "family.onnx", 96)
+@pytest.mark.parametrize("backbone", [*named_by_presets(), "resnet18", "convnext_atto", "test_vit"])
+def test_every_backbone_of_the_presets_and_other_families_export(backbone, tmp_path):
+    px = 160 if "vit" in backbone else 96
+    network = made(backbone, px)
+    export.export(network, px, tmp_path / "family.onnx")
+    assert_parity(network, tmp_path / "family.onnx", px)
+    size = (tmp_path / "family.onnx").stat().st_size
+    assert size == pytest.approx(4 * export.parameters(network), rel=0.03)  # MB told: float32 and no more

@@ -1,0 +1,76 @@
+"""`make train JOBS=2`, and torchrun, on a finished repository whose trainings are out of date."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from scratch_repo import Repo
+from tests_paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+MEMBERS = {"train@lite0-0", "train@lite0-1", "train@tiny-0", "train@tiny-1"}
+
+
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory, finished):
+    """A copy of a finished repository, after another seed and `make train JOBS=2`."""
+    folder = tmp_path_factory.mktemp("beside") / "repo"
+    shutil.copytree(
+        finished.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("mlflow.db", "mlartifacts")
+    )
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, folder / name)
+    installed = folder / ".venv" / ".installed"  # the interpreter of the tests is the environment
+    installed.parent.mkdir()
+    installed.touch()
+    repo = Repo(folder)
+    repo.before = repo.lock
+    repo.change({"train": {"seed": 8}})
+    done = repo.run("make", "train", "JOBS=2")
+    repo.said = done.stdout + done.stderr
+    return repo
+
+
+def runs(repo):
+    """All MLflow runs, as name and name of the parent."""
+    script = (
+        "import json, mlflow\n"
+        "client = mlflow.MlflowClient('sqlite:///mlflow.db')\n"
+        "found = client.search_runs([e.experiment_id for e in client.search_experiments()])\n"
+        "names = {run.info.run_id: run.info.run_name for run in found}\n"
+        "tags = [(run.info.run_name, run.data.tags.get('mlflow.parentRunId')) for run in found]\n"
+        "print(json.dumps([(name, names.get(parent)) for name, parent in tags]))"
+    )
+    return sorted(
+        (name, parent or "") for name, parent in json.loads(repo.run("python", "-c", script).stdout)
+    )
+
+
+def test_every_fold_is_trained_and_nothing_else_runs(retrained):
+    ran = {line.split("'")[1] for line in retrained.said.splitlines() if line.startswith("Running stage ")}
+    assert ran == MEMBERS
+    assert "ERROR" not in retrained.said
+    changed = {name for name, entry in retrained.lock.items() if entry != retrained.before[name]}
+    assert changed == MEMBERS
+    stale = json.loads(retrained.run("dvc", "status", "--json").stdout)
+    assert not MEMBERS & set(stale)
+
+
+def test_each_model_has_one_parent_run_and_each_fold_one_run_under_it(retrained):
+    folds = [(f"{model} fold {fold}", model) for model in ("lite0", "tiny") for fold in (0, 1)]
+    assert runs(retrained) == sorted([*folds, ("lite0", ""), ("tiny", "")])
+
+
+def test_a_stage_started_by_torchrun_is_written_and_told_once(retrained):
+    told = len(runs(retrained))
+    torchrun = ("torchrun", "--standalone", "--nproc-per-node", "2", "stages/train.py", "tiny", "0")
+    said = retrained.run("env", "DERMAFLOW_ROOT=" + os.fspath(retrained.folder), *torchrun).stdout
+    assert said.count("tiny fold 0: device cpu, precision float32, memory_format channels_last") == 1
+    assert "processes 2" in said
+    member = retrained.folder / "outputs/models/tiny/0"
+    assert len((member / "history.csv").read_text().splitlines()) == 3
+    assert not list((retrained.folder / ".checkpoints").iterdir())
+    assert len(runs(retrained)) == told + 2  # another key, so a parent and a fold of its own
