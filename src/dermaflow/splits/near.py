@@ -116,7 +116,7 @@ def _hashed(blocks: Blocks) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
 
 def comparable(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Say which thumbnails show enough detail to be compared (a plain field does not)."""
-    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = thumbnails.reshape(len(thumbnails), SIDE * SIDE)
     enough: NDArray[np.bool_] = np.ptp(flat, axis=1) > RANGE
     return enough
 
