@@ -1,16 +1,21 @@
 """Stage split: reconcile the releases, drop repeats, set the hold-out aside, then fold."""
 
+from functools import partial
+
 from dermaflow import outputs, params, releases, tracking
 from dermaflow.splits import legacy, own, sheet
 from dermaflow.splits.params import SplitParams
 from dermaflow.splits.split import split
 from dermaflow.taxonomy import VIEWS
 
+FACTS = ["image_id", "width", "height", "sha256", "readable"]
+
 
 def main() -> None:
     names, folds, settings = params.names("releases"), len(params.names("folds")), params.load(SplitParams)
     tables = {name: outputs.releases.of(name).read() for name in names}
-    facts = {name: outputs.facts.of(name).read() for name in names}
+    facts = {name: outputs.facts.of(name).read(FACTS) for name in names}
+    thumbnails = {name: partial(outputs.facts.of(name).blocks, "thumbnail") for name in names}
     result = split(
         releases.merge(tables),
         facts,
@@ -20,6 +25,7 @@ def main() -> None:
         missing_images=params.value("ingest.missing_images", str),
         view=VIEWS[params.value("labels.view", str)],
         own=own.read(params.root() / "splits" / settings.file, folds) if settings.file else None,
+        thumbnails=thumbnails,
     )
     ledger = result.ledger | legacy.shown(tables)
     outputs.cases.write(result.cases)
@@ -27,9 +33,11 @@ def main() -> None:
     outputs.pairs.write(result.pairs)
     outputs.write_json(outputs.path(outputs.ledger), ledger)
     outputs.write_text(outputs.path(outputs.funnel), result.funnel.to_csv(index=False))
-    sheet.near_duplicates(result.pairs, facts.values(), outputs.reports_dir("splits") / "near_duplicates.png")
-    files = {"outputs/splits": "splits", "reports/splits": "splits"}
-    tracking.stage("split", metrics=ledger, artifacts=files)
+    shown = outputs.reports_dir("splits")
+    sheet.near_duplicates(result.pairs, facts, thumbnails, shown / "near_duplicates.png")
+    tracking.stage(
+        "split", metrics=ledger, artifacts={"outputs/splits": "splits", "reports/splits": "splits"}
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dermaflow import outputs, params, quality, tracking
 def main() -> None:
     names = params.names("releases")
     tables = {name: outputs.releases.of(name).read() for name in names}
-    facts = {name: outputs.facts.of(name).read() for name in names}
+    facts = {name: outputs.facts.of(name).read_without("thumbnail") for name in names}
     report = quality.validate(tables, facts)
     quality.data_docs(outputs.reports_dir("quality"), report, tables, facts)
     outputs.write_json(outputs.path(outputs.quality_report), report.to_json())

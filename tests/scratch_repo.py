@@ -26,6 +26,7 @@ REDUCED = {
             "drawn_images": 32,
         },
     },
+    "impute": {"max_missing": 0.2},  # two gaps among few rows are a large share
     "evaluate": {"bootstrap": 100},
     "stress": {"images": 6},
     # Two passes over a few drawn images prove nothing: the gate's limits are tested in tests/bundle.

@@ -67,3 +67,20 @@ def test_too_little_space_is_said_before_the_work(project):
 def test_a_missing_output_names_the_command_that_makes_it(project):
     with pytest.raises(DataError, match="dvc repro"):
         outputs.cases.read()
+
+
+@pytest.mark.parametrize("rows", [0, 3, 20_000])
+def test_a_column_of_bytes_is_read_in_blocks_or_as_its_lengths_alone(project, rows):
+    cells = [b"x" * (number % 7) for number in range(rows)]
+    frame = pd.DataFrame(
+        {name: pd.Series([0] * rows, dtype="int32").astype(str) for name in outputs.facts.columns}
+    )
+    frame = frame.assign(thumbnail=pd.Series(cells, dtype="object"), readable=True)
+    outputs.facts.of("isic2018").write(frame)
+    table = outputs.facts.of("isic2018")
+    blocks = list(table.blocks("thumbnail"))
+    assert [cell for block in blocks for cell in block] == cells
+    assert max([0, *map(len, blocks)]) < 10_000
+    light = table.read_without("thumbnail")
+    assert light["thumbnail_bytes"].tolist() == [len(cell) for cell in cells]
+    assert light.drop(columns="thumbnail_bytes").equals(table.read().drop(columns="thumbnail"))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from images_made import encoded, jpeg, recipe, skin
 
+from dermaflow.images import crop
 from dermaflow.images.border import find_field
 from dermaflow.images.prepare import encode_stored, prepare
 
@@ -18,6 +19,20 @@ def under_microscope(radius, centre=None, soft=0, width=600, height=450):
     if soft:
         mask = cv2.GaussianBlur(mask, (0, 0), soft)
     return (pixels * mask[..., None] + 4 * (1 - mask[..., None])).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [300, 400, 600, 1000])
+def test_halving_first_is_close_to_one_area_step(side):
+    pixels = cv2.GaussianBlur(skin(side, side), (0, 0), 1.2)
+    direct = cv2.resize(pixels, (100, 100), interpolation=cv2.INTER_AREA)
+    assert cv2.PSNR(crop.resize(pixels, 100, 100), direct) > 45
+
+
+def test_a_side_that_is_odd_or_only_twice_too_long_is_not_halved():
+    for side in (201, 240, 301):
+        pixels = skin(side, side)
+        direct = cv2.resize(pixels, (100, 100), interpolation=cv2.INTER_AREA)
+        assert np.array_equal(crop.resize(pixels, 100, 100), direct)
 
 
 def test_center_keeps_the_largest_square_in_the_middle():

@@ -400,6 +400,17 @@ def test_data_docs_open_without_the_net_and_show_what_failed(project):
     assert not list(project.joinpath(".tmp").iterdir())
 
 
+def test_the_report_is_the_same_where_thumbnails_are_told_by_their_length():
+    rows = tables()
+    whole = facts(rows)
+    whole["isic2018"].loc[2, "thumbnail"] = bytes(10)
+    light = {
+        name: table.drop(columns="thumbnail").assign(thumbnail_bytes=table["thumbnail"].map(len))
+        for name, table in whole.items()
+    }
+    assert quality.validate(rows, whole).to_json() == quality.validate(rows, light).to_json()
+
+
 @pytest.mark.isic
 def test_the_official_tables_break_no_critical_rule(isic):
     rows = {name: releases.read(name, releases.find_release(isic, name)) for name in releases.READERS}

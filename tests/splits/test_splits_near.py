@@ -6,6 +6,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from dermaflow.splits import near, sheet
+from dermaflow.splits.thumbnails import Stored
 
 
 def skins(rng, count):
@@ -38,22 +39,54 @@ def test_hashes_of_all_orientations_are_those_of_the_turned_image(rng, turn):
     assert bits.max() <= 2  # float32 rounding beside the median
 
 
-def test_candidates_are_those_that_all_pairs_give(rng):
+@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("limit", [0, 3, 8, 10])
+def test_candidates_are_those_that_all_pairs_give_each_once(rng, monkeypatch, limit, few):
+    monkeypatch.setattr(near, "FEW", few)
     base = rng.integers(0, 2**63, 40, dtype=np.uint64)
     flips = [sum(1 << int(b) for b in rng.choice(64, n, replace=False)) for n in rng.integers(0, 13, 160)]
     hashed = np.concatenate([base, np.repeat(base, 4) ^ np.array(flips, np.uint64)])
     turns = np.stack([hashed, *(rng.integers(0, 2**63, (7, len(hashed)), dtype=np.uint64))])
-    first, second, turn, bits = near._candidates(turns, 8)
-    slow = {
+    turns[5] = np.roll(hashed, 7)
+    first, second, turn, bits = near.candidates(turns, limit)
+    slow = [
         (a, b, t)
-        for t in range(8)
         for a in range(len(hashed))
         for b in range(a + 1, len(hashed))
-        if int(turns[t, a] ^ hashed[b]).bit_count() <= 8
+        for t in range(8)
+        if int(turns[t, a] ^ hashed[b]).bit_count() <= limit
+    ]
+    assert list(zip(first.tolist(), second.tolist(), turn.tolist(), strict=True)) == slow
+    assert len(slow) > (10 if limit == 0 else 50)
+    assert bits.tolist() == [int(turns[t, a] ^ hashed[b]).bit_count() for a, b, t in slow]
+
+
+def test_pairs_do_not_depend_on_how_thumbnails_are_read(rng, monkeypatch):
+    images = skins(rng, 60)
+    images[40:] = [near.turned(image[None], turn % 8)[0] for turn, image in enumerate(images[:20])]
+    images[7] = 90  # not compared
+    whole = near.find(images, 8, 0.9)
+    shuffled = rng.permutation(60)
+    blocks = [(part, images[part]) for part in np.split(shuffled, [1, 25, 44])]
+    monkeypatch.setattr(near, "TILE", 7)
+    for name, values in vars(near.find(blocks, 8, 0.9)).items():
+        assert np.array_equal(values, getattr(whole, name)), name
+    assert len(whole.first) == 19
+
+
+def test_stored_thumbnails_are_those_of_the_table_rows_asked_for(rng):
+    images = {name: rng.integers(0, 256, (9, 64, 64), np.uint8) for name in ("isic2018", "isic2020")}
+    cells = {
+        name: lambda own=own: [[image.tobytes() for image in part] for part in (own[:4], own[4:4], own[4:])]
+        for name, own in images.items()
     }
-    assert set(zip(first.tolist(), second.tolist(), turn.tolist(), strict=True)) == slow
-    assert len(slow) > 60
-    assert bits.max() <= 8
+    cells["isic2018"] = lambda: [[*(image.tobytes() for image in images["isic2018"][:8]), b"unreadable"]]
+    wanted = pd.DataFrame({"store": ["isic2020", "isic2018", "isic2020", "isic2018"], "fact": [8, 1, 3, 0]})
+    found = np.zeros((4, 64, 64), np.uint8)
+    for position, block in Stored(cells, wanted):
+        found[position] = block
+    expected = [images[store][fact] for store, fact in wanted.itertuples(index=False)]
+    assert np.array_equal(found, expected)
 
 
 def test_unlike_lesions_behind_the_same_lens_are_not_confirmed(rng):
@@ -101,7 +134,8 @@ def rng():
 
 def test_the_sheet_shows_pairs_on_both_sides_of_the_limit(rng, tmp_path):
     images = [f"ISIC_{i:07d}" for i in range(6)]
-    facts = pd.DataFrame({"image_id": images, "thumbnail": [rng.bytes(4096) for _ in images]})
+    facts = {"a": pd.DataFrame({"image_id": images})}
+    cells = {"a": lambda: [[rng.bytes(4096) for _ in images[:4]], [rng.bytes(4096) for _ in images[4:]]]}
     pairs = pd.DataFrame(
         {
             "image_a": images[::2],
@@ -113,7 +147,7 @@ def test_the_sheet_shows_pairs_on_both_sides_of_the_limit(rng, tmp_path):
         }
     )
     out = tmp_path / "sheet.png"
-    assert sheet.near_duplicates(pairs, [facts], out) == 2
+    assert sheet.near_duplicates(pairs, facts, cells, out) == 2
     assert out.read_bytes().startswith(b"\x89PNG")
-    assert sheet.near_duplicates(pairs[2:], [facts], out) == 0
+    assert sheet.near_duplicates(pairs[2:], facts, cells, out) == 0
     assert not out.exists()

@@ -1,5 +1,7 @@
 """Laws of the split: nothing parts a group, order does not matter, each drop has its reason."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,6 +36,24 @@ def test_the_split_does_not_depend_on_the_order_of_rows():
     assert one.cases.equals(other.cases)
     assert one.pairs.equals(other.pairs)
     assert one.ledger == other.ledger
+
+
+def test_the_split_does_not_depend_on_whether_thumbnails_are_held_or_read():
+    merged = world()
+    twins = merged.image_id[merged.release == "isic2020"].iloc[[0, 9]].tolist()
+    facts = facts_of(merged, absent=merged.image_id.iloc[[3]], unreadable=merged.image_id.iloc[[5]])
+    own = facts["isic2020"]
+    own.loc[own.image_id.isin(twins), "thumbnail"] = picture(twins[0])
+    cells = {name: partial(pieces, table.thumbnail.tolist()) for name, table in facts.items()}
+    bare = {name: table.drop(columns="thumbnail") for name, table in facts.items()}
+    one, other = split(merged, facts), split(merged, bare, thumbnails=cells)
+    assert one.cases.equals(other.cases)
+    assert one.pairs.equals(other.pairs)
+    assert one.pairs[["image_a", "image_b"]].to_numpy().tolist() == [sorted(twins)]
+
+
+def pieces(cells):
+    return (cells[start : start + 7] for start in range(0, len(cells), 7))
 
 
 def test_another_seed_gives_another_split():

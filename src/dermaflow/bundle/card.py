@@ -99,18 +99,20 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 
 
 def _groups(metrics: Mapping[str, Any]) -> str:
-    rows = [
-        (
-            f"{by.removeprefix('by_').replace('_', ' ')}: {name}",
-            str(found["cases"]),
-            interval(found["balanced_accuracy"]),
-            interval(found["melanoma_auc"]),
-        )
+    found = [
+        (f"{by.removeprefix('by_').replace('_', ' ')}: {name}", figures)
         for by, groups in metrics.items()
         if by.startswith("by_")
-        for name, found in groups.items()
+        for name, figures in groups.items()
     ]
-    return _table(("group", "cases", "balanced accuracy", "melanoma AUC"), rows)
+    rows = [
+        (name, str(one["cases"]), interval(one["balanced_accuracy"]), interval(one["melanoma_auc"]))
+        for name, one in found
+        if one["balanced_accuracy"]["value"] is not None
+    ]
+    few = [f"{name} ({one['cases']})" for name, one in found if one["balanced_accuracy"]["value"] is None]
+    told = _table(("group", "cases", "balanced accuracy", "melanoma AUC"), rows) if rows else ""
+    return told + (f"\n\nToo few cases for figures: {', '.join(few)}." if few else "")
 
 
 def interval(figure: Mapping[str, float | None]) -> str:

@@ -20,6 +20,10 @@ Box = tuple[int, int, int, int]
 
 CROPS: Final = ("center", "border", "full", "squash")
 
+HALVE: Final = 2.5
+"""On real images of 2020 halving first costs 4.4 ms in place of 6.8 at 512 px and leaves 72 dB to a full
+decode and one area step; from 2.0 on it would leave 48 dB at 224 px, where 2.5 leaves 62."""
+
 
 def short_side(crop: str, width: int, height: int) -> int:
     """Return the side that a reduced decode must leave at twice the target, pixels.
@@ -75,13 +79,23 @@ def cut(crop: str, image: Decoded, box: Box, target_px: int) -> Pixels:
 
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Resize by area where a side shrinks, by cubic interpolation where it grows."""
+    """Resize by area where a side shrinks, by cubic interpolation where it grows.
+
+    A side that is HALVE times too long is halved first, which OpenCV does in a fifth of the time.
+    """
+    while _even(pixels) and min(pixels.shape[1] / width, pixels.shape[0] / height) >= HALVE:
+        half = pixels.shape[1] // 2, pixels.shape[0] // 2
+        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
     down = min(width, pixels.shape[1]), min(height, pixels.shape[0])
     if down != pixels.shape[1::-1]:
         pixels = cv2.resize(pixels, down, interpolation=cv2.INTER_AREA)
     if down != (width, height):
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC)
     return pixels
+
+
+def _even(pixels: Pixels) -> bool:
+    return pixels.shape[0] % 2 == 0 and pixels.shape[1] % 2 == 0
 
 
 def scale(crop: str, box: Box, target_px: int) -> float:

@@ -109,7 +109,7 @@ def _sizes(figure: Figure, facts: Tables) -> None:
     axes = figure.subplots()
     for number, (release, rows) in enumerate(facts.items()):
         counts = rows.loc[rows["readable"].astype(bool), ["width", "height"]].value_counts()
-        title = f"{release}: {int(counts.sum()):,} images in {len(counts):,} different sizes"
+        title = f"{release}: {int(counts.sum()):,} images, different sizes: {len(counts):,}"
         width, height = (counts.index.get_level_values(side) for side in ("width", "height"))
         area = 12 + 300 * counts.to_numpy() / max(int(counts.sum()), 1)
         axes.scatter(width, height, area, color=_COLOURS[number % len(_COLOURS)], alpha=0.6, linewidths=0)

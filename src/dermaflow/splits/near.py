@@ -6,9 +6,12 @@ mirrored), and is confirmed if the high-passed 64 x 64 thumbnails correlate by `
 
 In: thumbnails. Out: pairs. Knows no labels. pHash: the 8 x 8 lowest DCT coefficients against their median
 (Zauner 2010). All 8 orientations follow from one transform: a mirror changes the sign of the odd
-coefficients, a transposition transposes them. Sub-quadratic: the 64 bits are cut into `near_hamming + 2`
-chunks; two hashes within the limit agree in at least two chunks, so a table for each pair of chunks finds
+coefficients, a transposition transposes them. Sub-quadratic: the 64 bits are cut into `near_hamming + 3`
+chunks; two hashes within the limit agree in at least three of them, so a table for each three chunks finds
 them all (tested against all pairs).
+
+Thumbnails are read a block at a time, first all of them, then those of candidates: half a million weigh
+2 GB, their hashes 32 MB.
 """
 
 from collections.abc import Iterator
@@ -20,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter1d, label
 
-SIDE: Final = 64
+from dermaflow.splits.thumbnails import BLOCK, SIDE, Blocks, Held
+
 LOW: Final = 8
 SIGMA_PX: Final = 4.0
 """Of the blur that is subtracted: what is left is finer than about a quarter of the thumbnail."""
@@ -44,7 +48,18 @@ RIM_PX: Final = 3
 """The rim is widened by this, so that its edge is left out too."""
 
 ORIENTATIONS: Final = 8
-_BLOCK: Final = 2_000_000
+FEW: Final = 20_000
+"""Up to so many images a table goes by two chunks, beyond by three: 165 tables in place of 45, each with a
+30th of the comparisons."""
+
+KEY_BITS: Final = 18
+"""Of a table's key, at most."""
+
+_BLOCK: Final = 65_536
+"""Comparisons at a time: what they need stays in the processor's cache."""
+
+TILE: Final = 32_768
+"""High-passed thumbnails at a time, twice (0.5 GB each)."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +80,18 @@ class Pairs:
     compared: int
 
 
-def find(thumbnails: NDArray[np.uint8], hamming: int, correlation: float) -> Pairs:
+def find(thumbnails: NDArray[np.uint8] | Blocks, hamming: int, correlation: float) -> Pairs:
     """Return the pairs that correlate by at least `correlation - NARROW`.
 
     Args:
-        thumbnails: shape (n, 64, 64), grey.
+        thumbnails: shape (n, 64, 64), grey; or the same in blocks.
         hamming: most bits between the hashes of a candidate.
         correlation: the limit of confirmation; who calls decides by it.
     """
-    index = np.flatnonzero(comparable(thumbnails))
-    first, second, turn, bits = _candidates(hashes(thumbnails[index]), hamming)
-    values = _correlations(thumbnails[index], first, second, turn)
+    blocks = Held(thumbnails) if isinstance(thumbnails, np.ndarray) else thumbnails
+    index, hashed = _hashed(blocks)
+    first, second, turn, bits = candidates(hashed, hamming)
+    values = _correlations(blocks, index, first, second, turn)
     close = values >= correlation - NARROW
     a, b, bits, values = index[first[close]], index[second[close]], bits[close], values[close]
     order = np.lexsort((bits, -values, b, a))
@@ -85,9 +101,22 @@ def find(thumbnails: NDArray[np.uint8], hamming: int, correlation: float) -> Pai
     return Pairs(a[once], b[once], bits[once].astype(np.int16), values[once].astype(np.float32), len(index))
 
 
+def _hashed(blocks: Blocks) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Return the positions of the comparable thumbnails, ascending, and their hashes, shape (8, n)."""
+    positions, found = [np.zeros(0, np.int64)], [np.zeros((ORIENTATIONS, 0), np.uint64)]
+    for position, block in blocks:
+        seen = comparable(block)
+        if seen.any():
+            positions.append(position[seen])
+            found.append(hashes(block[seen]))
+    index = np.concatenate(positions)
+    order = np.argsort(index)
+    return index[order], np.concatenate(found, axis=1)[:, order]
+
+
 def comparable(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Say which thumbnails show enough detail to be compared (a plain field does not)."""
-    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = thumbnails.reshape(len(thumbnails), SIDE * SIDE)
     enough: NDArray[np.bool_] = np.ptp(flat, axis=1) > RANGE
     return enough
 
@@ -143,52 +172,107 @@ def _cosines() -> NDArray[np.float32]:
     return rows
 
 
-def _candidates(
+def candidates(
     hashed: NDArray[np.uint64], limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return first, second, orientation and bits of all pairs within `limit` bits in some orientation."""
+    """Find all pairs within `limit` bits in some orientation.
+
+    Args:
+        hashed: shape (8, n), see `hashes`.
+        limit: bits.
+
+    Returns:
+        first, second, orientation (of the first) and bits of each; first < second.
+    """
     size = hashed.shape[1]
-    found: list[NDArray[np.int64]] = []
-    for mask in _masks(limit + 2):
-        key = hashed[0] & mask
-        order = np.argsort(key, kind="stable")
-        ordered = key[order]
+    agree = 2 if size <= FEW else 3
+    chunks = _cut(limit + agree)
+    width = KEY_BITS // agree
+    parts = _parts(hashed, chunks, width)  # (chunks, 8, n)
+    found = [np.zeros(0, np.int64)]
+    for table in combinations(range(len(chunks)), agree):
+        key = _key(parts, table, width)  # (8, n)
+        order, start = _buckets(key[0])
+        ordered = hashed[0, order]
+        same, earlier = _masks(chunks, table)
         for turn in range(ORIENTATIONS):
-            wanted = hashed[turn] & mask
-            left = np.searchsorted(ordered, wanted, "left")
-            right = np.searchsorted(ordered, wanted, "right")
-            for query, place in _expand(left, right - left):
+            left, right = start[key[turn]], start[key[turn] + 1]
+            for query, place, unlike in _compared(hashed[turn], ordered, left, right - left, limit):
                 other = order[place]
-                bits = np.bitwise_count(hashed[turn, query] ^ hashed[0, other])
-                near = (bits <= limit) & (query < other)
-                found.append((query[near] * size + other[near]) * ORIENTATIONS + turn)
-        found = [np.unique(np.concatenate(found))] if found else []
-    code = found[0] if found else np.zeros(0, np.int64)
+                # Who agrees in more chunks stands in several tables; the first of them counts.
+                new = (query < other) & ((unlike & same) == 0)
+                for mask in earlier:
+                    new &= (unlike & mask) != 0
+                found.append((query[new] * size + other[new]) * ORIENTATIONS + turn)
+    code = np.sort(np.concatenate(found))
     pair, turns = np.divmod(code, ORIENTATIONS)
     first, second = np.divmod(pair, max(size, 1))
     return first, second, turns, np.bitwise_count(hashed[turns, first] ^ hashed[0, second]).astype(np.int64)
 
 
-def _masks(chunks: int) -> Iterator[np.uint64]:
-    """Yield the bit mask of each pair of chunks; the chunks' bits are interleaved over the hash."""
-    single = [sum(1 << bit for bit in range(start, 64, chunks)) for start in range(chunks)]
-    for one, other in combinations(single, 2):
-        yield np.uint64(one | other)
+def _cut(chunks: int) -> list[list[int]]:
+    """Return the bits of each chunk, interleaved over the hash."""
+    return [list(range(start, 64, chunks)) for start in range(chunks)]
 
 
-def _expand(
-    left: NDArray[np.int64], count: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield (query, place) for all places left .. left + count of each query, a block at a time."""
-    ends = np.cumsum(count)
+def _parts(hashed: NDArray[np.uint64], chunks: list[list[int]], width: int) -> NDArray[np.uint32]:
+    """Return the first `width` bits of each chunk as a number, shape (chunks, 8, n)."""
+    parts = np.zeros((len(chunks), *hashed.shape), np.uint32)
+    for chunk, bits in enumerate(chunks):
+        for place, bit in enumerate(bits[:width]):
+            parts[chunk] |= ((hashed >> np.uint64(bit)) & np.uint64(1)).astype(np.uint32) << np.uint32(place)
+    return parts
+
+
+def _key(parts: NDArray[np.uint32], table: tuple[int, ...], width: int) -> NDArray[np.uint32]:
+    """Join the chunks that a table goes by to one number, shape (8, n)."""
+    key: NDArray[np.uint32] = parts[table[0]]
+    for chunk in table[1:]:
+        key = (key << np.uint32(width)) | parts[chunk]
+    return key
+
+
+def _buckets(key: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the positions in the order of their keys, and where each key starts among them."""
+    number = np.uint64(32)
+    keyed = (key.astype(np.uint64) << number) | np.arange(len(key), dtype=np.uint64)
+    keyed.sort()
+    start = np.zeros((1 << KEY_BITS) + 1, np.int32)
+    np.cumsum(np.bincount(key, minlength=len(start) - 1), out=start[1:])
+    return (keyed & np.uint64(2**32 - 1)).astype(np.int64), start
+
+
+def _masks(chunks: list[list[int]], table: tuple[int, ...]) -> tuple[np.uint64, list[np.uint64]]:
+    """Return the bits of a table's chunks together, and of each chunk before its last that is not in it."""
+    single = [sum(1 << bit for bit in bits) for bits in chunks]
+    same = np.uint64(sum(single[chunk] for chunk in table))
+    return same, [np.uint64(single[chunk]) for chunk in range(table[-1]) if chunk not in table]
+
+
+def _compared(
+    queries: NDArray[np.uint64],
+    ordered: NDArray[np.uint64],
+    left: NDArray[np.int32],
+    count: NDArray[np.int32],
+    limit: int,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]]:
+    """Compare each query with the hashes at left .. left + count, a block at a time.
+
+    Yields:
+        query, place and the bits that differ, of those within the limit.
+    """
+    ends = np.cumsum(count, dtype=np.int64)
     start = 0
     while start < len(count):
         before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, before + _BLOCK, "right")))
-        counts = count[start:stop]
-        query = np.repeat(np.arange(start, stop), counts)
-        offset = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-        yield query, np.repeat(left[start:stop], counts) + offset
+        counts, until = count[start:stop], ends[start:stop] - before
+        place: NDArray[np.int64] = np.repeat(left[start:stop] - (until - counts), counts)
+        place += np.arange(len(place))
+        unlike = np.repeat(queries[start:stop], counts) ^ ordered[place]
+        near = np.flatnonzero(np.bitwise_count(unlike) <= limit)
+        if len(near):
+            yield start + np.searchsorted(until, near, "right"), place[near], unlike[near]
         start = stop
 
 
@@ -244,26 +328,51 @@ def _blur() -> NDArray[np.float32]:
 
 
 def _correlations(
-    thumbnails: NDArray[np.uint8],
+    blocks: Blocks,
+    index: NDArray[np.int64],
     first: NDArray[np.int64],
     second: NDArray[np.int64],
     turn: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Correlate `first`, turned, with `second`."""
+    """Correlate `first`, turned, with `second`; both number `index`, the positions in the blocks."""
     values = np.zeros(len(first), np.float32)
     if not len(first):
         return values
-    used, position = np.unique(np.concatenate([first, second]), return_inverse=True)
-    high = np.empty((len(used), SIDE, SIDE), np.float32)
-    for start in range(0, len(used), 4096):
-        block = _high_passed(thumbnails[used[start : start + 4096]])
-        norm = np.linalg.norm(block, axis=1, keepdims=True)
-        block *= (norm > SIDE * FLAT) / np.maximum(norm, 1)  # nothing seen correlates with nothing
-        high[start : start + 4096] = block.reshape(-1, SIDE, SIDE)
-    a, b = position[: len(first)], position[len(first) :]
-    for number in range(ORIENTATIONS):
-        which = np.flatnonzero(turn == number)
-        for start in range(0, len(which), 2048):
-            part = which[start : start + 2048]
-            values[part] = np.einsum("nij,nij->n", turned(high[a[part]], number), high[b[part]])
+    used = np.zeros(len(index), bool)
+    used[first] = used[second] = True
+    tiles = np.array_split(np.flatnonzero(used), max(1, -(-int(used.sum()) // TILE)))
+    starts = [int(tile[0]) for tile in tiles[1:]]
+    tile_a, tile_b = (np.searchsorted(starts, side, "right") for side in (first, second))
+    for one in range(len(tiles)):
+        high = _normal(blocks, index, tiles[one])
+        for other in range(one, len(tiles)):
+            inside = np.flatnonzero((tile_a == one) & (tile_b == other))
+            if not len(inside):
+                continue
+            high_b = high if other == one else _normal(blocks, index, tiles[other])
+            a = np.searchsorted(tiles[one], first[inside])
+            b = np.searchsorted(tiles[other], second[inside])
+            for number in range(ORIENTATIONS):
+                which = np.flatnonzero(turn[inside] == number)
+                for start in range(0, len(which), 2048):
+                    part = which[start : start + 2048]
+                    values[inside[part]] = np.einsum(
+                        "nij,nij->n", turned(high[a[part]], number), high_b[b[part]]
+                    )
     return values
+
+
+def _normal(blocks: Blocks, index: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the high-passed thumbnails at index[wanted] at norm 1, shape (len(wanted), 64, 64)."""
+    high = np.zeros((len(wanted), SIDE, SIDE), np.float32)
+    at = index[wanted]  # ascending
+    for position, thumbnails in blocks:
+        row = np.searchsorted(at, position)
+        inside = np.flatnonzero(at[np.minimum(row, len(at) - 1)] == position)
+        for start in range(0, len(inside), BLOCK // 2):
+            part = inside[start : start + BLOCK // 2]
+            block = _high_passed(thumbnails[part])
+            norm = np.linalg.norm(block, axis=1, keepdims=True)
+            block *= (norm > SIDE * FLAT) / np.maximum(norm, 1)  # nothing seen correlates with nothing
+            high[row[part]] = block.reshape(-1, SIDE, SIDE)
+    return high

@@ -3,7 +3,7 @@
 What to look at: confirmed pairs must show one lesion, refused ones two; else move split.near_correlation.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dermaflow.pictures import BLUE, ORANGE, draw
-from dermaflow.splits.near import SIDE
+from dermaflow.splits.thumbnails import SIDE, Cells
 
 PAIRS: Final = 24
 """Of each kind at most."""
@@ -21,12 +21,15 @@ PAIRS: Final = 24
 _ACROSS: Final = 4
 
 
-def near_duplicates(pairs: pd.DataFrame, facts: Iterable[pd.DataFrame], out: Path) -> int:
+def near_duplicates(
+    pairs: pd.DataFrame, facts: Mapping[str, pd.DataFrame], cells: Mapping[str, Cells], out: Path
+) -> int:
     """Draw the pairs around the limit.
 
     Args:
         pairs: rows of outputs.pairs.
-        facts: rows of outputs.facts, one table a release.
+        facts: rows of outputs.facts, a release (column image_id).
+        cells: reads each release's column of thumbnails.
         out: the PNG; a sheet that lies there is removed if there is no pair.
 
     Returns:
@@ -41,7 +44,7 @@ def near_duplicates(pairs: pd.DataFrame, facts: Iterable[pd.DataFrame], out: Pat
     out.unlink(missing_ok=True)
     if drawn.empty:
         return 0
-    thumbnails = _thumbnails(facts, {*drawn["image_a"], *drawn["image_b"]})
+    thumbnails = _thumbnails(facts, cells, {*drawn["image_a"], *drawn["image_b"]})
     rows = sum(-(-len(found) // _ACROSS) for _, found in chosen)
 
     def paint(figure: Figure) -> None:
@@ -63,10 +66,13 @@ def near_duplicates(pairs: pd.DataFrame, facts: Iterable[pd.DataFrame], out: Pat
     return len(drawn)
 
 
-def _thumbnails(facts: Iterable[pd.DataFrame], wanted: set[str]) -> dict[str, NDArray[np.uint8]]:
+def _thumbnails(
+    facts: Mapping[str, pd.DataFrame], cells: Mapping[str, Cells], wanted: set[str]
+) -> dict[str, NDArray[np.uint8]]:
     found = {}
-    for table in facts:
-        own = table[table["image_id"].isin(wanted)]
-        for image_id, pixels in zip(own["image_id"], own["thumbnail"], strict=True):
-            found[image_id] = np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE)
+    for release, table in facts.items():
+        pixels = (cell for block in cells[release]() for cell in block)
+        for image_id, cell in zip(table["image_id"], pixels, strict=True):
+            if image_id in wanted:
+                found[image_id] = np.frombuffer(cell, np.uint8).reshape(SIDE, SIDE)
     return found

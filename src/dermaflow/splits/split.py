@@ -6,6 +6,7 @@ out: any order gives the same tables.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from dermaflow.errors import DataError, first_ten
 from dermaflow.splits import drops, folds, groups, ledger, near
 from dermaflow.splits import own as own_splits
 from dermaflow.splits.params import SplitParams
+from dermaflow.splits.thumbnails import Cells, Stored
 from dermaflow.taxonomy import View
 
 NOT_COMPARED: Final = -1
@@ -44,6 +46,7 @@ def split(
     missing_images: str,
     view: View | None = None,
     own: "pd.Series[str] | None" = None,
+    thumbnails: Mapping[str, Cells] | None = None,
 ) -> Split:
     """Make the one list of images.
 
@@ -56,6 +59,7 @@ def split(
         missing_images: `drop` rows without an image file, or raise an `error`.
         view: drop diagnoses that this view leaves out.
         own: a split that people bring (`own.read`), taken instead of dealing.
+        thumbnails: reads each release's column of them; by default the facts hold it.
 
     Raises:
         DataError: images are missing or conflict (where params say so), a group is too large, or there
@@ -72,7 +76,8 @@ def split(
         raise DataError("no image is left", "split", "See the reasons: " + _tally(why))
 
     looked = rows["readable"].eq(other=True).to_numpy() & (kept | (why == drops.OFFICIAL).to_numpy())
-    pairs, compared = _pairs(rows, looked, params)
+    cells = thumbnails or {name: partial(_held, table) for name, table in facts.items()}
+    pairs, compared = _pairs(rows, looked, params, cells)
     group = _group(rows, pairs)
     group[~kept] = -1
     group[kept] = groups.renumber(group[kept])
@@ -96,24 +101,27 @@ def _pixels(
     ids: "pd.Series[str]", facts: Mapping[str, pd.DataFrame], located: Mapping[str, Iterable[str]]
 ) -> pd.DataFrame:
     """Return store and image facts of each id, in the order of `ids`; missing where there is no file."""
-    wanted = ["image_id", "width", "height", "sha256", "readable", "thumbnail"]
+    wanted = ["image_id", "width", "height", "sha256", "readable"]
     found = []
     for release, table in facts.items():
-        own = table.loc[table["image_id"].isin(set(located[release])), wanted]
-        found.append(own.assign(store=release))
+        inside = table["image_id"].isin(set(located[release]))
+        own = table.loc[inside, wanted]
+        found.append(own.assign(store=release, fact=np.flatnonzero(inside)))
     stacked = pd.concat(found, ignore_index=True).drop_duplicates("image_id").set_index("image_id")
     stacked["store"] = stacked["store"].astype("str")
     return stacked.reindex(ids).set_axis(ids.index)
 
 
+def _held(facts: pd.DataFrame) -> list[list[bytes]]:
+    return [facts["thumbnail"].tolist()]
+
+
 def _pairs(
-    rows: pd.DataFrame, looked: NDArray[np.bool_], params: SplitParams
+    rows: pd.DataFrame, looked: NDArray[np.bool_], params: SplitParams, cells: Mapping[str, Cells]
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return all pairs of the same picture, and how many images could be compared."""
     position = np.flatnonzero(looked)
-    thumbnails = np.frombuffer(b"".join(rows["thumbnail"].iloc[position]), np.uint8)
-    thumbnails = thumbnails.reshape(-1, near.SIDE, near.SIDE)
-    found = near.find(thumbnails, params.near_hamming, params.near_correlation)
+    found = near.find(Stored(cells, rows.iloc[position]), params.near_hamming, params.near_correlation)
     ids = rows["image_id"].to_numpy()
     frames = [
         pd.DataFrame(
