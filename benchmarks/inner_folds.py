@@ -35,6 +35,7 @@ from dermaflow.model.network import build
 from dermaflow.model.params import ModelParams
 from dermaflow.taxonomy import VIEWS
 from dermaflow.train import loop, member
+from dermaflow.train.machine import reproducible
 from dermaflow.train.params import AugmentParams, TrainParams
 
 EVALUATE = EvaluateParams(bootstrap=1000)
@@ -76,7 +77,7 @@ def score(settings: dict[str, Any], search: dict[str, Any], cases: pd.DataFrame,
             member.as_rows(learned[mask], patients, view)
             for mask in (learned.fold != fold, learned.fold == fold)
         )
-        with loop.reproducible(train.threads):
+        with reproducible(train.threads):
             torch.manual_seed(train.seed)
             network = build(model, len(view.classes))
         fitted = loop.fit(

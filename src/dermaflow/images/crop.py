@@ -95,7 +95,8 @@ def resize(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def _even(pixels: Pixels) -> bool:
-    return pixels.shape[0] % 2 == 0 and pixels.shape[1] % 2 == 0
+    height, width = pixels.shape[:2]
+    return bool(height % 2 == 0 and width % 2 == 0)
 
 
 def scale(crop: str, box: Box, target_px: int) -> float:
