@@ -93,7 +93,7 @@ def test_a_failed_gate_promotes_nothing_and_says_why(another):
     before = champion(another)
     another.change({"gate": {"min_macro_auc": 1.0}})
     assert another.repro() == ["gate"]
-    said = another.run("dermaflow", "models", "promote", "--again").stdout
+    said = another.run("dermaflow", "models", "promote").stdout  # the gate says another thing: decided anew
     assert "is not promoted: the gate failed: macro_auc" in said
     assert "DERMAFLOW_BUNDLE=outputs/bundle make serve" in said
     assert champion(another)["tag"] == before["tag"]

@@ -86,13 +86,18 @@ def stored_predictions(record: Mapping[str, Any]) -> Path:
     return Path(_stored(record["tag"]).path_of(PREDICTIONS))
 
 
-def decided(digest: str) -> dict[str, Any] | None:
-    """Return the decision on this bundle, if one was taken and still holds."""
+def decided(digest: str, failed: list[str]) -> dict[str, Any] | None:
+    """Return the decision on this bundle, if one was taken and still holds.
+
+    Args:
+        digest: the bundle's.
+        failed: the gate's failures in words; where they are others than then, it is decided anew.
+    """
     file = outputs.path(DECISION)
     if not file.exists():
         return None
     decision = outputs.read_json(file)
-    if decision["digest"] != digest:
+    if decision["digest"] != digest or decision.get("failed") != failed:
         return None
     if decision["promoted"] and not champion_file().exists():
         return None
@@ -132,6 +137,7 @@ def promote(
     decision: dict[str, Any] = {
         "digest": bundle.digest,
         "lineage": registry.name,
+        "failed": failed,
         "promoted": reason is None,
         "reason": reason or "passed the gate" + ("" if comparison is None else " and the comparison"),
         "comparison": None if comparison is None else dict(comparison.figures),

@@ -33,7 +33,8 @@ def promote(
 
     folder = outputs.path("bundle")
     digest = bundle_format.read(folder).digest
-    if not again and (before := registry.decided(digest)):
+    failed = gate.failures(outputs.read_json(outputs.path("gate.json")))
+    if not again and (before := registry.decided(digest, failed)):
         verdict = "promoted" if before["promoted"] else "not promoted"
         print(f"{digest[:12]} was already decided on: {verdict} ({before['reason']}). Nothing to do.")
         return
@@ -42,7 +43,7 @@ def promote(
     decision = registry.promote(
         folder,
         lineage,
-        failed=gate.failures(outputs.read_json(outputs.path("gate.json"))),
+        failed=failed,
         comparison=_compare(registry.current(lineage.name), digest),
         predictions=predictions,
         provenance={
