@@ -36,8 +36,8 @@ def render(bundle: Bundle, funnel: Iterable[Mapping[str, str]]) -> str:
         "## Model",
         (
             f"{len(bundle.members)} networks ({', '.join(models)}), {parameters / 1e6:.1f} million "
-            f"parameters, {bundle.multiply_adds / 1e9:.2f} billion multiply-adds an answer, {bundle.views} "
-            f"views of each image. Answers: {answers}. "
+            f"parameters, {bundle.multiply_adds / 1e9:.2f} billion multiply-adds an answer, views of each "
+            f"image: {bundle.views}. Answers: {answers}. "
             "Input: one dermoscopic image; age, sex and body site may be missing and are then filled "
             f"({bundle.imputer.age_years:g} years, {bundle.imputer.sex}, {bundle.imputer.site}"
             + ("; some of them from alike patients)." if bundle.imputer.alike else ").")
@@ -111,8 +111,9 @@ def _groups(metrics: Mapping[str, Any]) -> str:
         if one["balanced_accuracy"]["value"] is not None
     ]
     few = [f"{name} ({one['cases']})" for name, one in found if one["balanced_accuracy"]["value"] is None]
-    told = _table(("group", "cases", "balanced accuracy", "melanoma AUC"), rows) if rows else ""
-    return told + (f"\n\nToo few cases for figures: {', '.join(few)}." if few else "")
+    parts = [_table(("group", "cases", "balanced accuracy", "melanoma AUC"), rows)] if rows else []
+    parts += [f"Too few cases for figures: {', '.join(few)}."] if few else []
+    return "\n\n".join(parts)
 
 
 def interval(figure: Mapping[str, float | None]) -> str:
