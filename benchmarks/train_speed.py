@@ -6,17 +6,23 @@ Lite0 at 160 px, all sixteen augmentations with the chances of presets/paper.yam
 `Fitting.one_epoch`: Arrow shards, augmentation in processes, clipping, weight averaging, progress. The bare
 step is forward, backward and update of the same network on one batch that never changes. The common recipe
 decodes the JPEG files with Pillow, augments with torchvision, and trains in float32 with torch's DataLoader
-and as many processes. All three take turns; figures are medians over the rounds, ratios are taken within a
-round. `of_bare_step` and `times_common_recipe` are those of the worse batch size.
+and as many processes. Each is a process of its own, so that what `dermaflow.train` sets for torch's threads
+does not help the common recipe; they take turns, and whoever waits is idle. Figures are medians over the
+rounds, ratios are taken within a round.
+`of_bare_step` and `times_common_recipe` are those of the worse batch size.
 """
 
 import argparse
-import copy
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import albumentations
 import cv2
@@ -31,12 +37,12 @@ from torchvision import transforms
 from dermaflow import params
 from dermaflow.images import store
 from dermaflow.images.prepare import Recipe
-from dermaflow.model.network import Network, build
+from dermaflow.model.network import build
 from dermaflow.model.params import ModelParams
 from dermaflow.sources import Source, open_source
 from dermaflow.train import loop, machine
 from dermaflow.train.augment import Augment
-from dermaflow.train.batches import Batch, Rows, TrainBatches
+from dermaflow.train.batches import Rows, TrainBatches
 from dermaflow.train.params import AugmentParams
 
 PART = ("2018", {"train": ["ISIC2018_Task3_Training_Input"]})
@@ -44,48 +50,51 @@ BACKBONE, CLASSES, PX = "tf_efficientnet_lite0", 7, 160
 SIXTEEN = params.load(AugmentParams, file=Path(__file__).parents[1] / "presets" / "paper.yaml")
 
 
-def ours(rows: Rows, reader: store.ShardReader, network: Network, asked: argparse.Namespace, batch: int):
-    """Return a function that takes one epoch with our loop, and a batch as it comes."""
-    model = ModelParams(backbone=BACKBONE, stored_px=PX, input_px=PX, epochs=1000, sampler_power=0)
-    batches = TrainBatches(
-        rows,
-        reader,
-        Augment(SIXTEEN, PX),
-        drawn_images=len(rows),
-        batch=batch,
-        power=0,
-        seed=7,
-        workers=asked.workers,
-    )
-    accelerator = machine.accelerate("auto")
-    fitting = loop.Fitting.start(copy.deepcopy(network), accelerator, model, batches.steps, np.ones(CLASSES))
+def ours(asked: argparse.Namespace, batch: int) -> Callable[[], int]:
+    """Return a function that takes one epoch with our loop."""
+    batches = our_batches(asked, batch, asked.workers)
+    model = ModelParams(backbone=BACKBONE, stored_px=PX, input_px=PX, epochs=1000)
+    network = build(model, CLASSES)
+    fitting = loop.Fitting.start(network, machine.accelerate("auto"), model, batches.steps, np.ones(CLASSES))
 
     def epoch() -> int:
-        fitting.one_epoch(batches, progress="")
+        with machine.reproducible(asked.threads):
+            fitting.one_epoch(batches, progress="")
         fitting.epoch += 1
         return batches.steps * batch
 
-    epoch()  # starts the processes
-    return epoch, next(batches.epoch(0))
+    return epoch
 
 
-def bare(network: Network, fixed: Batch, images: int) -> Callable[[], int]:
+def our_batches(asked: argparse.Namespace, batch: int, workers: int) -> TrainBatches:
+    """Return batches of the shards that the first process wrote."""
+    reader = store.ShardReader(asked.shards, ["2018"])
+    ids = tuple(reader.ids)
+    rows = Rows(ids, np.zeros((len(ids), 11), np.float32), np.arange(len(ids)) % CLASSES)
+    augment = Augment(SIXTEEN, PX)
+    return TrainBatches(
+        rows, reader, augment, drawn_images=len(ids), batch=batch, power=0, seed=7, workers=workers
+    )
+
+
+def bare(asked: argparse.Namespace, batch: int) -> Callable[[], int]:
     """Return a function that takes as many steps on one batch and does nothing else."""
     accelerator = machine.accelerate("auto")
-    network = copy.deepcopy(network).to(accelerator.device, memory_format=torch.channels_last).train()
-    image, patient, target = (part.to(accelerator.device) for part in fixed)
+    network = build(ModelParams(backbone=BACKBONE, stored_px=PX, input_px=PX), CLASSES)
+    network = network.to(accelerator.device, memory_format=torch.channels_last).train()
+    batches = our_batches(asked, batch, workers=0)
+    image, patient, target = (part.to(accelerator.device) for part in next(batches.epoch(0)))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
 
     def epoch() -> int:
-        steps = images // len(target)
-        for _ in range(steps):
+        for _ in range(batches.steps):
             with accelerator.autocast():
                 loss = cross_entropy(network(image, patient).logits, target)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         loss.item()
-        return steps * len(target)
+        return batches.steps * batch
 
     return epoch
 
@@ -135,17 +144,19 @@ def common_transforms() -> transforms.Compose:
     )
 
 
-def common(files: list[Path], targets: list[int], workers: int, batch: int) -> Callable[[], int]:
+def common(asked: argparse.Namespace, batch: int) -> Callable[[], int]:
     """Return a function that takes one epoch of the common recipe."""
+    source = listed(asked)
+    files = [source.root / entry.file for entry in source.entries]
     network = timm.create_model(BACKBONE, num_classes=CLASSES)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
     batches = DataLoader(
-        Files(files, targets),
+        Files(files, [row % CLASSES for row in range(len(files))]),
         batch_size=batch,
         shuffle=True,
-        num_workers=workers,
+        num_workers=asked.workers,
         drop_last=True,
-        persistent_workers=workers > 0,
+        persistent_workers=asked.workers > 0,
     )
 
     def epoch() -> int:
@@ -158,19 +169,57 @@ def common(files: list[Path], targets: list[int], workers: int, batch: int) -> C
             loss.item()
         return len(batches) * batch
 
-    epoch()
     return epoch
 
 
-def take_turns(variants: dict[str, Callable[[], int]], rounds: int) -> dict[str, np.ndarray]:
-    """Return images/s of each variant in each round."""
-    rates: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, run in variants.items():
-            start = time.perf_counter()
-            images = run()
-            rates[name].append(images / (time.perf_counter() - start))
-    return {name: np.array(found) for name, found in rates.items()}
+VARIANTS = {"ours": ours, "bare": bare, "common": common}
+
+
+class Turns:
+    """One variant in a process of its own, which works when asked and else sleeps."""
+
+    def __init__(self, name: str, batch: int, asked: argparse.Namespace) -> None:
+        own = ("--only", name, "--shards", str(asked.shards), "--batches", str(batch))
+        same = [f"--{key}={getattr(asked, key)}" for key in ("isic", "images", "workers", "threads")]
+        env = {
+            key: value for key, value in os.environ.items() if name != "common" or key != "OMP_WAIT_POLICY"
+        }
+        command = [sys.executable, __file__, *own, *same]
+        self.process = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self.said()  # it is ready
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+    def rate(self) -> float:
+        """Return images/s of one epoch."""
+        print("go", file=self.process.stdin, flush=True)
+        return float(self.said())
+
+    def said(self) -> str:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("a variant ended before its turn; see its message above")
+        return line
+
+
+def take_turns(asked: argparse.Namespace) -> None:
+    """Be one variant: an epoch for each line of the standard input."""
+    torch.set_num_threads(asked.threads)
+    torch.manual_seed(7)
+    epoch = VARIANTS[asked.only](asked, asked.batches[0])
+    epoch()  # starts the loading processes, warms the caches
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        images = epoch()
+        print(images / (time.perf_counter() - start), flush=True)
 
 
 def alone(settings: AugmentParams, images: list[np.ndarray]) -> float:
@@ -212,30 +261,26 @@ def elastic_forms(images: list[np.ndarray]) -> Iterator[tuple[str, float, float,
         yield name, spent, float(np.mean(changed)), float(np.abs(field).mean())
 
 
-def measure(asked: argparse.Namespace, source: Source, reader: store.ShardReader) -> dict[str, float]:
-    chance = np.random.default_rng(0)
-    ids = tuple(entry.image_id for entry in source.entries)
-    targets = chance.integers(0, CLASSES, len(ids))
-    rows = Rows(ids, np.zeros((len(ids), 11), np.float32), targets)
-    files = [source.root / entry.file for entry in source.entries]
-    torch.manual_seed(7)
-    network = build(ModelParams(backbone=BACKBONE, stored_px=PX, input_px=PX), CLASSES)
-
+def measure(asked: argparse.Namespace) -> dict[str, float]:
     figures: dict[str, float] = {}
     for batch in asked.batches:
-        epoch, fixed = ours(rows, reader, network, asked, batch)
-        variants = {
-            "ours": epoch,
-            "bare": bare(network, fixed, len(rows)),
-            "common": common(files, targets.tolist(), asked.workers, batch),
-        }
-        rates = take_turns(variants, asked.rounds)
+        with ExitStack() as running:
+            turns = {name: running.enter_context(Turns(name, batch, asked)) for name in VARIANTS}
+            found = [{name: one.rate() for name, one in turns.items()} for _ in range(asked.rounds)]
+        rates = {name: np.array([one[name] for one in found]) for name in VARIANTS}
         figures |= {f"{name}_images_per_s_{batch}": float(np.median(rate)) for name, rate in rates.items()}
         figures[f"of_bare_step_{batch}"] = float(np.median(rates["ours"] / rates["bare"]))
         figures[f"times_common_recipe_{batch}"] = float(np.median(rates["ours"] / rates["common"]))
     for name in ("of_bare_step", "times_common_recipe"):
         figures[name] = min(figures[f"{name}_{batch}"] for batch in asked.batches)
     return figures
+
+
+def listed(asked: argparse.Namespace) -> Source:
+    """Return some of the training images of 2018, evenly chosen."""
+    published = open_source(asked.isic / PART[0], PART[1])
+    chosen = published.entries[:: max(1, len(published) // asked.images)][: asked.images]
+    return Source(published.root, chosen)
 
 
 def main() -> None:
@@ -249,34 +294,33 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--shards", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.only:
+        take_turns(asked)
+        return
 
-    published = open_source(asked.isic / PART[0], PART[1])
-    source = Source(
-        published.root, published.entries[:: max(1, len(published) // asked.images)][: asked.images]
-    )
-    with tempfile.TemporaryDirectory() as home, machine.reproducible(asked.threads):
-        folder = Path(home) / str(PX) / "2018"
-        folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as home:
+        asked.shards = Path(home) / str(PX)
+        source, recipe = listed(asked), Recipe("center", PX, PX, 256, 95, 10**9)
         ids = [entry.image_id for entry in source.entries]
-        recipe = Recipe("center", PX, PX, 256, 95, 10**9)
-        store.write_shards(source, ids, recipe, folder, workers=asked.workers, progress=False)
-        reader = store.ShardReader(folder.parent, ["2018"])
+        (asked.shards / "2018").mkdir(parents=True)
+        store.write_shards(source, ids, recipe, asked.shards / "2018", workers=asked.workers, progress=False)
         computed = machine.described("auto", asked.threads)
-        print(", ".join(f"{key} {value}" for key, value in computed.items()))
-        figures = measure(asked, source, reader)
+        print(", ".join(f"{key} {value}" for key, value in computed.items()), flush=True)
+        figures = measure(asked)
 
-        threads = cv2.getNumThreads()
         cv2.setNumThreads(0)
+        reader = store.ShardReader(asked.shards, ["2018"])
         images = [reader.pixels(image_id, PX) for image_id in ids[:200]]
-        print("\nms of one core an image, where applied:")
-        for name, cost in augmentations(images):
-            print(f"  {name:28}{cost:8.2f}")
-        print("elastic: ms, grey levels changed, pixels moved")
-        for form, *found in elastic_forms(images):
-            print(f"  {form:28}" + "".join(f"{value:8.3f}" for value in found))
-        figures["augmentations_images_per_s"] = 1000 / alone(SIXTEEN, images)
-        cv2.setNumThreads(threads)
+    print("ms of one core an image, where applied:")
+    for name, cost in augmentations(images):
+        print(f"  {name:28}{cost:8.2f}")
+    print("elastic: ms, grey levels changed, pixels moved (means)")
+    for form, *told in elastic_forms(images):
+        print(f"  {form:28}" + "".join(f"{value:8.3f}" for value in told))
+    figures["augmentations_images_per_s"] = 1000 / alone(SIXTEEN, images)
     for name, value in figures.items():
         print(f"{name:34}{value:10.3f}")
     if asked.json:

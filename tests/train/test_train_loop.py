@@ -255,6 +255,10 @@ def test_the_rate_rises_then_falls_to_nothing(run, tiny_model):
 
 
 def test_torch_is_left_as_it_was(run, tiny_model, tiny_train):
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    def state():
+        filled = torch.utils.deterministic.fill_uninitialized_memory
+        return torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), filled
+
+    before = state()
     run(tiny_model(epochs=1), tiny_train(threads=before[0] + 1))
-    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+    assert state() == before

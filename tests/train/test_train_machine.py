@@ -1,11 +1,16 @@
 """Where and how a training computes is chosen by what the machine has."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from dermaflow.errors import TrainingError
 from dermaflow.train import machine
 from dermaflow.train.params import TrainParams
+from tests_paths import ROOT
 
 
 @pytest.fixture
@@ -95,3 +100,17 @@ def test_the_first_process_is_the_one_that_writes(monkeypatch):
     assert machine.is_first()
     monkeypatch.setenv("RANK", "1")
     assert not machine.is_first()
+
+
+@pytest.mark.slow
+def test_in_the_stage_torchs_threads_sleep_while_they_wait():
+    """They read the variable once, when torch is loaded, so it must be set before."""
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    script = "import runpy; runpy.run_path('stages/train.py', run_name='imported')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT, env={**env, "OMP_DISPLAY_ENV": "true"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = [line for line in done.stderr.splitlines() if "OMP_WAIT_POLICY" in line]
+    assert told
+    assert all("PASSIVE" in line.upper() for line in told), told

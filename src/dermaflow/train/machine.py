@@ -6,6 +6,7 @@ Called by `train.loop`, by whoever predicts, and by stage train, which asks whic
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from dermaflow.errors import TrainingError
 from dermaflow.train.params import Precision
 
-TAKEN = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+TAKEN: Final = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 """Our words for precisions to accelerate's."""
 
 
@@ -95,14 +96,18 @@ def is_first() -> bool:
 def reproducible(threads: int) -> Iterator[None]:
     """Make torch give the same bytes again, for this number of threads; afterwards all is as before."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    memory: Any = torch.utils.deterministic
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = memory.fill_uninitialized_memory
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False  # for finding bugs; costs a tenth of each step
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+        memory.fill_uninitialized_memory = filled
 
 
 def epoch_seed(*parts: int) -> int:
