@@ -26,23 +26,35 @@ def repro() -> None:
     """
     for stale in remove_stale(declared_outputs()):
         print(f"removed {stale}: dvc.yaml no longer names it")
-    before = _read(root() / "dvc.lock")
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root(), check=False)
+    status, ran = _dvc_repro()
     seconds = time.monotonic() - start
-    if done.returncode:
-        raise typer.Exit(done.returncode)
-    after = _read(root() / "dvc.lock")
-    if after == before:
+    if status:
+        raise typer.Exit(status)
+    if not ran:
         print(f"Nothing to do: all stages are up to date ({seconds:.1f} s of DVC).")
         return
     print(f"All stages are up to date ({seconds:.0f} s).")
-    left = first_difference(_committed(), after)
-    if left:
+    left = first_difference(_committed(), _read(root() / "dvc.lock"))
+    if left is None:
+        print("The results are those of the committed dvc.lock, byte for byte.")
+    else:
         print(
             f"From stage {left} on, the results differ from the committed dvc.lock: "
             "the data, params, code or type of processor do."
         )
+
+
+def _dvc_repro() -> tuple[int, bool]:
+    """Run `dvc repro`, passing on what it says; return its exit status and whether a stage ran."""
+    ran = False
+    command = [sys.executable, "-m", "dvc", "repro"]
+    with subprocess.Popen(command, cwd=root(), stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            ran |= line.startswith("Running stage ")
+    return process.returncode, ran
 
 
 def declared_outputs() -> list[str]:
