@@ -14,8 +14,8 @@ What is real and what is not:
 - `archive` are `--rows` training rows in the same layouts: whole patients and lesions of the official tables
   are drawn with replacement and get new ids; test tables grow in step. Facts are made in the same way.
 - A made thumbnail is a smooth random field with a dark lesion and noise, meant to be as alike by hash as real
-  ones (compare `real_candidates` with `made_candidates`). Official duplicates, and two images of every twentieth
-  lesion, show the same picture turned or mirrored.
+  ones (compare `real_candidates` with `made_candidates`). Official duplicates, and two images of every
+  twentieth lesion, show the same picture turned or mirrored.
 - `near` is the search for near-duplicates alone, in as many made thumbnails as there are rows; one in a
   hundred is a turned copy of another, and all of these must be found.
 """
