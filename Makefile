@@ -21,7 +21,7 @@ help: ## list the commands
 .venv/.installed: requirements.lock pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
 
@@ -52,6 +52,7 @@ serve: setup ## serve the champion on 127.0.0.1 (PORT=3000)
 	@PORT=$(PORT) bentoml serve --port $(PORT)
 
 ui: setup ## open the MLflow UI on 127.0.0.1:5000
+	@python -c "from dermaflow import tracking; tracking.flush()"
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(UI_PORT) --workers 1 \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 

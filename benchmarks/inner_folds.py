@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 
 from dermaflow import outputs, params, sources
@@ -34,8 +33,7 @@ from dermaflow.model import export
 from dermaflow.model.network import build
 from dermaflow.model.params import ModelParams
 from dermaflow.taxonomy import VIEWS
-from dermaflow.train import loop, member
-from dermaflow.train.machine import reproducible
+from dermaflow.train import member
 from dermaflow.train.params import AugmentParams, TrainParams
 
 EVALUATE = EvaluateParams(bootstrap=1000)
@@ -72,28 +70,17 @@ def score(settings: dict[str, Any], search: dict[str, Any], cases: pd.DataFrame,
     reader = shards(recipe, search["store"], list(cases.image_id), home)
     patients, prior, frames = outputs.patients.read(), members.natural_prior(cases, view), []
     for fold in search["folds"]:
-        learned = member.labelled(cases, view)
-        training, validation = (
-            member.as_rows(learned[mask], patients, view)
-            for mask in (learned.fold != fold, learned.fold == fold)
-        )
-        with reproducible(train.threads):
-            torch.manual_seed(train.seed)
-            network = build(model, len(view.classes))
-        fitted = loop.fit(
-            network,
-            training,
-            validation,
-            reader,
-            classes=view.classes,
+        trained = member.train_member(
+            cases=cases,  # no hold-out among them, so it is not predicted
+            patients=patients,
+            reader=reader,
+            view=view,
             model=model,
             train=train,
             augment=augment,
+            fold=fold,
         )
-        frame = member.predictions(
-            fitted.network, validation, "out_of_fold", reader, view=view, model=model, train=train
-        )
-        one = members.Member.of("try", member.config(fitted, view, model, train, fold), frame)
+        one = members.Member.of("try", trained.config, trained.predictions)
         calibration = members.calibration([one], np.ones(1), prior)
         frames.append(members.predict([one], calibration, "out_of_fold"))
     truth = cases[cases.fold.isin(search["folds"])]

@@ -28,7 +28,9 @@ def main(release: str, size: int) -> None:
                 contact.telling(reader, SHOWN), [source], reader, folder / "before_after.png"
             )
     shown = {sheets.relative_to(params.root()).as_posix(): ""}
-    tracking.stage(f"crop_resize {release} {size} px", metrics={"images": len(reader)}, artifacts=shown)
+    tracking.stage(
+        f"crop_resize {release} {size} px", metrics={"images": len(reader)}, artifacts=shown, later=True
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ def main() -> None:
     fitted = fitting.fit(cases[cases.split == "train"], params.load(ImputeParams))
     outputs.write_json(outputs.path(outputs.imputer), fitted.to_json())
     outputs.patients.write(fitting.apply_table(fitted.imputer, cases[cases.split != "dropped"]))
-    tracking.stage("impute", metrics=fitted.to_json())
+    tracking.stage("impute", metrics=fitted.to_json(), later=True)
 
 
 if __name__ == "__main__":

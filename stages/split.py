@@ -36,7 +36,10 @@ def main() -> None:
     shown = outputs.reports_dir("splits")
     sheet.near_duplicates(result.pairs, facts, thumbnails, shown / "near_duplicates.png")
     tracking.stage(
-        "split", metrics=ledger, artifacts={"outputs/splits": "splits", "reports/splits": "splits"}
+        "split",
+        metrics=ledger,
+        artifacts={"outputs/splits": "splits", "reports/splits": "splits"},
+        later=True,
     )
 
 

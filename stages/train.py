@@ -46,9 +46,8 @@ def main(model: str, fold: int) -> None:
 
     folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     with outputs.replacing(sheets, folder=True) as scratch:
-        learned = member.labelled(cases, labels.labels).query("fold != @fold").image_id
         drawn = Augment(augment, network.input_px)
-        sheet.augmented(reader, list(learned), drawn, train.seed, scratch / "augmented.png")
+        sheet.augmented(reader, cases, labels.labels, fold, drawn, train.seed, scratch / "augmented.png")
     computed = machine.described(train.precision, train.threads)
     print(f"{model} fold {fold}: {', '.join(f'{name} {value}' for name, value in computed.items())}")
     with tracking.FoldRun(record(model, fold, key, settings, computed)) as run:

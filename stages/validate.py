@@ -10,7 +10,7 @@ def main() -> None:
     report = quality.validate(tables, facts)
     quality.data_docs(outputs.reports_dir("quality"), report, tables, facts)
     outputs.write_json(outputs.path(outputs.quality_report), report.to_json())
-    tracking.stage("validate", metrics=report.counts, artifacts={"reports/quality": "data_docs"})
+    tracking.stage("validate", metrics=report.counts, artifacts={"reports/quality": "data_docs"}, later=True)
     quality.raise_if_critical(report)
 
 

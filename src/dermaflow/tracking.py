@@ -66,8 +66,17 @@ def send(record: Record) -> str | None:
         _send_pending()
         return _send(record)
     except Exception as error:  # noqa: BLE001 - whatever the server does, the work goes on
-        _keep(record, error)
+        _keep(record)
+        _tell(error)
         return None
+
+
+def flush() -> None:
+    """Send what is pending; on failure it stays for the next command."""
+    try:
+        _send_pending()
+    except Exception as error:  # noqa: BLE001
+        _tell(error)
 
 
 def stage(
@@ -79,6 +88,7 @@ def stage(
     key: str | None = None,
     tags: Mapping[str, str] | None = None,
     dataset: str | None = None,
+    later: bool = False,
 ) -> str | None:
     """Track one stage as a run of its own.
 
@@ -90,21 +100,25 @@ def stage(
         key: identity of the run; by default the stage and the present commit and data.
         tags: further tags.
         dataset: a table that was learned from, relative to the root.
+        later: only note it; the next command that speaks to MLflow (or `flush`) sends it. To open MLflow
+            takes three seconds, more than a stage of tables needs for its work.
 
     Returns:
-        The run's id, or None if it could not be sent.
+        The run's id, or None if it was not sent.
     """
-    return send(
-        Record(
-            key=key or f"{name}:{git_commit()}:{data_md5()}",
-            name=name,
-            params=flat_params(params or {}),
-            metrics=flat(metrics or {}),
-            tags=dict(tags or {}),
-            artifacts=dict(artifacts or {}),
-            dataset=dataset,
-        )
+    record = Record(
+        key=key or f"{name}:{git_commit()}:{data_md5()}",
+        name=name,
+        params=flat_params(params or {}),
+        metrics=flat(metrics or {}),
+        tags={**_provenance(), **(tags or {})},
+        artifacts=dict(artifacts or {}),
+        dataset=dataset,
     )
+    if not later:
+        return send(record)
+    _keep(record)
+    return None
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -349,19 +363,23 @@ def _pending() -> Path:
     return root() / ".tracking" / "pending"
 
 
-def _keep(record: Record, error: Exception) -> None:
+def _keep(record: Record) -> None:
     text = json.dumps(asdict(record), sort_keys=True)
     folder = _pending()
     folder.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(record.key.encode()).hexdigest()[:16]
     (folder / f"{time.time_ns()}-{name}.json").write_text(text, encoding="utf-8")
-    _tell(error)
 
 
 def _send_pending() -> None:
-    for file in sorted(_pending().glob("*.json")):
-        _send(Record(**json.loads(file.read_text(encoding="utf-8"))))
-        file.unlink()
+    if not any(_pending().glob("*.json")):
+        return
+    from filelock import FileLock  # noqa: PLC0415
+
+    with FileLock(_pending().parent / "lock"):  # folds may start side by side
+        for file in sorted(_pending().glob("*.json")):
+            _send(Record(**json.loads(file.read_text(encoding="utf-8"))))
+            file.unlink()
 
 
 def _tell(error: Exception) -> None:

@@ -1,6 +1,8 @@
 """MLflow: one run a key, folds nested under one parent, and never a lost training."""
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import mlflow
@@ -47,6 +49,37 @@ def test_what_could_not_be_sent_is_sent_by_the_next_command(project, monkeypatch
     tracking.send(tracking.Record(key="next", name="next"))
     assert {run.info.run_name for run in runs(project)[1]} == {"lost", "next"}
     assert not list((project / ".tracking/pending").glob("*.json"))
+
+
+def test_what_is_noted_for_later_needs_no_mlflow_and_is_sent_by_the_next_command(project):
+    (project / "page.html").write_text("docs")
+    code = (
+        "import sys; from dermaflow import tracking;"
+        "tracking.stage('validate', metrics={'warnings': 2}, artifacts={'page.html': 'docs'}, later=True);"
+        "sys.exit('mlflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not (project / "mlflow.db").exists()
+    with tracking.FoldRun(tracking.Record(key="m:0", name="fold-0", parent="m")):
+        pass
+    client, found = runs(project)
+    validate = next(run for run in found if run.info.run_name == "validate")
+    assert validate.data.metrics == {"warnings": 2}
+    assert [file.path for file in client.list_artifacts(validate.info.run_id, "docs")] == ["docs/page.html"]
+
+
+def _flush(_):
+    tracking.flush()
+
+
+def test_two_who_flush_at_once_send_each_note_once(project, capfd):
+    for number in range(4):
+        tracking.stage(f"stage {number}", later=True)
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(_flush, range(2)))
+    assert sorted(run.info.run_name for run in runs(project)[1]) == [f"stage {n}" for n in range(4)]
+    assert "not sent" not in capfd.readouterr().err
+    tracking.flush()  # with nothing to send it does nothing
 
 
 def test_epochs_files_and_data_are_in_the_folds_run(project):

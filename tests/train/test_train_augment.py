@@ -5,9 +5,11 @@ import warnings
 import albumentations
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from dermaflow.images import contact
+from dermaflow.taxonomy import VIEWS
 from dermaflow.train import augment as module
 from dermaflow.train import sheet
 from dermaflow.train.augment import Augment
@@ -118,13 +120,20 @@ def test_wrong_values_are_refused(wrong, message):
 
 def test_the_sheet_shows_each_image_as_stored_and_in_its_draws(tmp_path, reader):
     out = tmp_path / "augmented.png"
-    ids = [f"i{number}" for number in range(40)]
-    sheet.augmented(reader, ids, Augment(only("cutout"), PX), 1, out)
+    cases = pd.DataFrame(
+        {
+            "image_id": [f"i{number}" for number in range(40)],
+            "diagnosis": "NV",
+            "split": "train",
+            "fold": [1] * 5 + [0] * 35,
+        }
+    )
+    sheet.augmented(reader, cases, VIEWS["nine"], 1, Augment(only("cutout"), PX), 1, out)
     drawn = cv2.imread(str(out))
     cell, text = contact.CELL_PX, contact.CELL_PX + 20
     assert drawn.shape[0] == sheet.IMAGES * text
     assert drawn.shape[1] == (1 + sheet.DRAWS) * (cell + 4)
     first, second = drawn[20:text, :cell], drawn[20:text, cell + 4 : 2 * cell + 4]
     assert (first != second).any()
-    wanted = cv2.resize(reader.pixels("i0", PX)[..., ::-1], (cell, cell), interpolation=cv2.INTER_CUBIC)
+    wanted = cv2.resize(reader.pixels("i5", PX)[..., ::-1], (cell, cell), interpolation=cv2.INTER_CUBIC)
     assert np.abs(first.astype(int) - wanted).mean() < 1

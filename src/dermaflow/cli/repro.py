@@ -11,7 +11,7 @@ from typing import Any
 import typer
 import yaml
 
-from dermaflow import outputs
+from dermaflow import outputs, tracking
 from dermaflow.bundle import registry
 from dermaflow.params import root
 
@@ -29,6 +29,7 @@ def repro() -> None:
     start = time.monotonic()
     status, ran = _dvc_repro()
     seconds = time.monotonic() - start
+    tracking.flush()  # what a failed stage found, too
     if status:
         raise typer.Exit(status)
     if not ran:

@@ -17,7 +17,6 @@ import pandas as pd
 from dermaflow import outputs
 from dermaflow.quality import page, plots
 from dermaflow.quality.report import Report
-from dermaflow.quality.running import library, new_context, result_format, suite
 
 _REMOTE: Final = re.compile(
     r"<script\b[^>]*>.*?</script\s*>|<link\b[^>]*>|<img\b[^>]*\bsrc=[\"'](?:https?:)?//[^>]*>"
@@ -38,12 +37,12 @@ def data_docs(
 
     Args:
         folder: replaced whole; `index.html` is the door.
-        report: of a run in this process (it holds the tables that were checked).
+        report: of a run in this process.
         tables: rows of outputs.releases, a release.
         facts: rows of outputs.facts, a release.
     """
     with outputs.replacing(folder, folder=True) as scratch:
-        _build(scratch, report)
+        _build(scratch, report.context)
         shutil.rmtree(scratch / "static", ignore_errors=True)
         pages = {}
         for file in sorted(scratch.rglob("*.html")):
@@ -62,25 +61,10 @@ def offline(html: str) -> str:
     return bare.replace("</head>", page.STYLE + "</head>", 1) if "</head>" in bare else page.STYLE + bare
 
 
-def _build(folder: Path, report: Report) -> None:
-    gx = library()
-    context = new_context()
+def _build(folder: Path, context: Any) -> None:  # noqa: ANN401 - Great Expectations is untyped
     for site in list(context.get_site_names()):
         context.delete_data_docs_site(site)
     context.add_data_docs_site(site_name="local", site_config=_site(folder))
-    source = context.data_sources.add_pandas("tables")
-    for check in report.checks:
-        asset = source.add_dataframe_asset(check.suite).add_batch_definition_whole_dataframe("all")
-        definition = gx.ValidationDefinition(
-            name=check.suite, data=asset, suite=context.suites.add(suite(check))
-        )
-        checkpoint = gx.Checkpoint(
-            name=check.suite,
-            validation_definitions=[context.validation_definitions.add(definition)],
-            actions=[],
-            result_format=result_format(check),
-        )
-        context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": check.frame})
     context.build_data_docs(site_names=["local"])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dermaflow.errors import DataError
-from dermaflow.quality.rules import CRITICAL, WARNING, Check
+from dermaflow.quality.rules import CRITICAL, WARNING
 
 
 @dataclass(frozen=True, order=True)
@@ -37,10 +37,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """All results; `checks` are the tables behind them, kept for Data Docs and left out of the JSON."""
+    """All results; `context` is Great Expectations' record of the run, for Data Docs, not in the JSON."""
 
     results: tuple[Result, ...]
-    checks: tuple[Check, ...] = field(default=(), repr=False, compare=False)
+    context: Any = field(default=None, repr=False, compare=False)
 
     @property
     def failed_critical(self) -> tuple[Result, ...]:

@@ -34,20 +34,22 @@ def validate_prepared(cases: pd.DataFrame, patients: pd.DataFrame, folds: int) -
 
 def run(checks: Iterable[Check]) -> Report:
     """Run each rule on its table."""
-    done = tuple(checks)
-    context = new_context()
+    gx = _library()
+    context = _context(gx)
     source = context.data_sources.add_pandas("tables")
     results: list[Result] = []
-    for check in done:
+    for check in checks:
         batch = source.add_dataframe_asset(check.suite).add_batch_definition_whole_dataframe("all")
-        outcome = batch.get_batch({"dataframe": check.frame}).validate(
-            suite(check), result_format=result_format(check)
+        suite = context.suites.add(_suite(gx, check))
+        definition = gx.ValidationDefinition(name=check.suite, data=batch, suite=suite)
+        outcome = context.validation_definitions.add(definition).run(
+            batch_parameters={"dataframe": check.frame}, result_format=_result_format(check)
         )
         results += [_result(check, item) for item in outcome.results]
-    return Report(tuple(sorted(results)), done)
+    return Report(tuple(sorted(results)), context)
 
 
-def library() -> Any:  # noqa: ANN401 - untyped
+def _library() -> Any:  # noqa: ANN401 - untyped
     """Import great_expectations (two seconds, so only when something is validated)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it imports sre_parse and sre_constants
@@ -56,18 +58,17 @@ def library() -> Any:  # noqa: ANN401 - untyped
     return gx
 
 
-def new_context() -> Any:  # noqa: ANN401 - see library
+def _context(gx: Any) -> Any:  # noqa: ANN401 - see _library
     """Return a context that leaves no file behind and draws no bars."""
-    context = library().get_context(mode="ephemeral")
+    context = gx.get_context(mode="ephemeral")
     from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
 
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     return context
 
 
-def suite(check: Check) -> Any:  # noqa: ANN401 - see library
+def _suite(gx: Any, check: Check) -> Any:  # noqa: ANN401 - see _library
     """Return the check's rules as a suite; `meta` carries each rule's id."""
-    gx = library()
     made = [
         getattr(gx.expectations, rule.kind)(
             **rule.kwargs, severity=rule.severity, description=rule.says, meta={"rule": rule.id}
@@ -77,7 +78,7 @@ def suite(check: Check) -> Any:  # noqa: ANN401 - see library
     return gx.ExpectationSuite(name=check.suite, expectations=made)
 
 
-def result_format(check: Check) -> dict[str, Any]:
+def _result_format(check: Check) -> dict[str, Any]:
     """Name offending rows by the check's key; the first ten."""
     return {
         "result_format": "SUMMARY",

@@ -19,6 +19,11 @@ PAIRS: Final = 24
 """Of each kind at most."""
 
 _ACROSS: Final = 4
+_WORDS: Final = 30
+"""Room above a pair for three lines of words, in pixels of the thumbnails."""
+
+_CELL: Final = (_WORDS + SIDE + 4, 2 * SIDE + 10)
+"""Height and width of a pair with its words."""
 
 
 def near_duplicates(
@@ -45,24 +50,29 @@ def near_duplicates(
     if drawn.empty:
         return 0
     thumbnails = _thumbnails(facts, cells, {*drawn["image_a"], *drawn["image_b"]})
-    rows = sum(-(-len(found) // _ACROSS) for _, found in chosen)
+    height = sum(-(-len(found) // _ACROSS) for _, found in chosen)
+    sheet = np.full((height * _CELL[0], _ACROSS * _CELL[1]), 255, np.uint8)
+    words: list[tuple[int, int, str, str]] = []
+    start = 0
+    for kind, found in chosen:
+        colour = BLUE if kind == "confirmed" else ORANGE
+        for place, row in enumerate(found.itertuples(), start):
+            y, x = place // _ACROSS * _CELL[0], place % _ACROSS * _CELL[1]
+            for image, left in ((row.image_a, x), (row.image_b, x + SIDE + 2)):
+                sheet[y + _WORDS : y + _WORDS + SIDE, left : left + SIDE] = thumbnails[str(image)]
+            says = f"{kind}: {row.correlation:.3f}, {row.hamming} bits\n{row.image_a}\n{row.image_b}"
+            words.append((x + SIDE, y + _WORDS - 3, says, colour))
+        start += -(-len(found) // _ACROSS) * _ACROSS
 
     def paint(figure: Figure) -> None:
-        grid = figure.subplots(rows, _ACROSS, squeeze=False)
-        for axes in grid.flat:
-            axes.axis("off")
-        place = 0
-        for kind, found in chosen:
-            for axes, row in zip(grid.flat[place:], found.itertuples(), strict=False):
-                between = np.full((SIDE, 2), 255, np.uint8)
-                picture = np.hstack([thumbnails[str(row.image_a)], between, thumbnails[str(row.image_b)]])
-                axes.imshow(picture, "gray", vmin=0, vmax=255)
-                says = f"{kind}: {row.correlation:.3f}, {row.hamming} bits\n{row.image_a}\n{row.image_b}"
-                axes.set_title(says, fontsize=7, color=BLUE if kind == "confirmed" else ORANGE)
-            place += -(-len(found) // _ACROSS) * _ACROSS
+        axes = figure.subplots()
+        axes.axis("off")
+        axes.imshow(sheet, "gray", vmin=0, vmax=255, interpolation="nearest")
+        for x, y, says, colour in words:
+            axes.text(x, y, says, fontsize=7, color=colour, ha="center", va="bottom")
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(draw(paint, _ACROSS * 3.1, rows * 1.95))
+    out.write_bytes(draw(paint, sheet.shape[1] / 48, sheet.shape[0] / 48))
     return len(drawn)
 
 

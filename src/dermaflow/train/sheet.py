@@ -1,27 +1,36 @@
 """A contact sheet of what the network is shown: training images before and after augmentation."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
+
 from dermaflow.images.contact import contact_sheet
+from dermaflow.taxonomy import View
 from dermaflow.train.augment import Augment
 from dermaflow.train.batches import Reader
+from dermaflow.train.member import labelled
 
 IMAGES: Final = 6
 DRAWS: Final = 6
 
 
-def augmented(reader: Reader, image_ids: Sequence[str], augment: Augment, seed: int, out: Path) -> None:
+def augmented(
+    reader: Reader, cases: pd.DataFrame, view: View, fold: int, augment: Augment, seed: int, out: Path
+) -> None:
     """Write the sheet: an image a line, as stored and in its draws of the first epochs.
 
     Args:
         reader: the stored images.
-        image_ids: training images; some of them, evenly chosen, are shown.
+        cases: outputs.cases.
+        view: the labels to learn.
+        fold: the one that is not trained on; of the other images some, evenly chosen, are shown.
         augment: as in training.
         seed: train.seed.
         out: a .png file.
     """
+    learned = labelled(cases, view)
+    image_ids = list(learned.image_id[learned.fold != fold])
     step = max(1, len(image_ids) // IMAGES)
     rows, titles = [], []
     for place, image_id in enumerate(image_ids[::step][:IMAGES]):
