@@ -7,7 +7,8 @@ certify`). A search is a file with `view`, `store` (whose images), `folds` (vali
 other), `base` (changes to params.yaml, by section; `model` for the entry of models) and `tries` (a name and
 its further changes each). Each try trains one member a fold and is scored by decision score on the fold that
 it did not train on. Printed beside it: the difference to the first try, with the interval of the paired
-bootstrap over groups. What overlaps 0 is a tie, and the cheaper or simpler wins.
+bootstrap over groups. What overlaps 0 is a tie, and the cheaper or simpler wins. `stress` names edits (see
+evaluate.perturbations): the share of decisions that each flips is told too, over STRESSED images a fold.
 """
 
 import argparse
@@ -15,20 +16,23 @@ import json
 import os
 import tempfile
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from dermaflow import outputs, params, sources
-from dermaflow.evaluate import figures, members
+from dermaflow.evaluate import figures, members, stress
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.params import EvaluateParams
+from dermaflow.evaluate.perturbations import PERTURBATIONS, Edit
 from dermaflow.images import store
 from dermaflow.images.params import ImagesParams
-from dermaflow.images.prepare import Recipe
+from dermaflow.images.prepare import Recipe, prepare
 from dermaflow.model import export
 from dermaflow.model.network import build
 from dermaflow.model.params import ModelParams
@@ -37,6 +41,21 @@ from dermaflow.train import member
 from dermaflow.train.params import AugmentParams, TrainParams
 
 EVALUATE = EvaluateParams(bootstrap=1000)
+STRESSED = 300
+"""Validated images of a fold whose decisions are put under stress, at most."""
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Pixels of files that were edited before they took the way of any file."""
+
+    source: sources.Source
+    recipe: Recipe
+    edit: Edit
+
+    def pixels(self, image_id: str, _input_px: int) -> NDArray[np.uint8]:
+        rgb = stress.reduced(stress.decode(self.source.read(image_id), image_id), 1024)
+        return prepare(stress.encode(self.edit(rgb, None)), self.recipe, image_id)
 
 
 def merged(*changes: dict[str, Any]) -> dict[str, Any]:
@@ -49,19 +68,25 @@ def merged(*changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def files_of(release: str) -> sources.Source:
+    """Open the release's image files."""
+    facts = outputs.facts.of(release).read(["image_id", "part", "file"])
+    return sources.listed(params.root() / "data" / release, facts.image_id, facts.part, facts.file)
+
+
 def shards(recipe: Recipe, release: str, image_ids: list[str], home: Path) -> store.ShardReader:
     """Store the images of one recipe, once in this run."""
     size = home / "-".join(str(part) for part in recipe.to_json().values())
     if not size.exists():
-        facts = outputs.facts.of(release).read(["image_id", "part", "file"])
-        source = sources.listed(params.root() / "data" / release, facts.image_id, facts.part, facts.file)
         (size / release).mkdir(parents=True)
-        store.write_shards(source, image_ids, recipe, size / release, workers=2)
+        store.write_shards(files_of(release), image_ids, recipe, size / release, workers=2)
     return store.ShardReader(size, [release])
 
 
-def score(settings: dict[str, Any], search: dict[str, Any], cases: pd.DataFrame, home: Path) -> Answers:
-    """Train a try on each of the search's folds and answer the validated cases."""
+def score(
+    settings: dict[str, Any], search: dict[str, Any], cases: pd.DataFrame, home: Path
+) -> tuple[Answers, dict[str, float]]:
+    """Train a try on each of the search's folds; return its answers to the validated cases, and flips."""
     view = VIEWS[search["view"]]
     model = ModelParams.model_validate(settings["model"])
     train = TrainParams.model_validate(settings.get("train", {}))
@@ -69,6 +94,7 @@ def score(settings: dict[str, Any], search: dict[str, Any], cases: pd.DataFrame,
     recipe = ImagesParams.model_validate(settings.get("images", {})).recipe(model.stored_px, model.input_px)
     reader = shards(recipe, search["store"], list(cases.image_id), home)
     patients, prior, frames = outputs.patients.read(), members.natural_prior(cases, view), []
+    flips: dict[str, list[float]] = {edit: [] for edit in search.get("stress", [])}
     for fold in search["folds"]:
         trained = member.train_member(
             cases=cases,  # no hold-out among them, so it is not predicted
@@ -83,8 +109,24 @@ def score(settings: dict[str, Any], search: dict[str, Any], cases: pd.DataFrame,
         one = members.Member.of("try", trained.config, trained.predictions)
         calibration = members.calibration([one], np.ones(1), prior)
         frames.append(members.predict([one], calibration, "out_of_fold"))
+        validated = member.labelled(cases, view).query("fold == @fold")
+        some = validated.sample(min(STRESSED, len(validated)), random_state=0)
+        for edit, shares in flips.items():
+            edited = member.predictions(
+                trained.fitted.network,
+                member.as_rows(some, patients, view),
+                "out_of_fold",
+                Edited(files_of(search["store"]), recipe, PERTURBATIONS[edit]),
+                view=view,
+                model=model,
+                train=train,
+            )
+            under = members.predict([replace(one, frame=edited)], calibration, "out_of_fold")
+            before, after = (Answers.of(frame, view, prior, some).decided for frame in (frames[-1], under))
+            shares.append(float((before != after).mean()))
     truth = cases[cases.fold.isin(search["folds"])]
-    return Answers.of(pd.concat(frames, ignore_index=True), view, prior, truth)
+    answers = Answers.of(pd.concat(frames, ignore_index=True), view, prior, truth)
+    return answers, {edit: float(np.mean(shares)) for edit, shares in flips.items()}
 
 
 def work(settings: dict[str, Any], classes: int) -> float:
@@ -115,7 +157,7 @@ def main() -> None:
                 continue
             settings = merged(search["base"], changes or {})
             began = time.perf_counter()
-            answers = score(settings, search, cases, Path(home))
+            answers, flips = score(settings, search, cases, Path(home))
             first = answers if first is None else first
             weights = figures.weights_of(answers, EVALUATE)
             row: dict[str, Any] = {"seconds": round(time.perf_counter() - began)}
@@ -127,6 +169,7 @@ def main() -> None:
                 row[f"{key}_to_first"] = figures.difference(of(answers), of(first), weights)
             row["giga_multiply_adds"] = work(settings, len(VIEWS[search["view"]].classes))
             row["cases"] = len(answers)
+            row["flipped"] = flips
             found[name] = row
             tell(name, row)
             if asked.json:
@@ -140,7 +183,8 @@ def tell(name: str, row: dict[str, Any]) -> None:
     print(
         f"{name:24} balanced accuracy {said('balanced_accuracy')}, to the first "
         f"{said('balanced_accuracy_to_first')}; melanoma AUC {said('melanoma_auc')}, to the first "
-        f"{said('melanoma_auc_to_first')}; {row['giga_multiply_adds']:.3f} G, {row['seconds']} s",
+        f"{said('melanoma_auc_to_first')}; {row['giga_multiply_adds']:.3f} G, {row['seconds']} s"
+        + "".join(f", {edit} flips {share:.3f}" for edit, share in row["flipped"].items()),
         flush=True,
     )
 
