@@ -1,6 +1,7 @@
 """crop_resize beside the usual Pillow script and beside the decoder alone, in one run on the same files.
 
     python benchmarks/crop_resize.py --isic ../shared/isic [--repeat 2] [--size 224] [--json FILE]
+        [--bundle outputs/bundle]
 
 Rates are medians over rounds in which all variants take turns. `--memory 1000 10000` compares the peak
 memory (all processes) of two numbers of small images; `--memory 0 0` leaves it out.
@@ -23,9 +24,14 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from dermaflow.bundle.apply import decision_scores
+from dermaflow.bundle.format import read as read_bundle
+from dermaflow.bundle.run import Runner
+from dermaflow.evaluate.answers import malignant_classes
 from dermaflow.images import crop, parallel, store
 from dermaflow.images.decode import checked_header, decode, reduction_for
-from dermaflow.images.prepare import Recipe, decode_stored, encode_stored
+from dermaflow.images.prepare import Recipe, encode_stored, prepare
+from dermaflow.impute.apply import FEATURES
 from dermaflow.sources import Entry, Source, open_source, read_file
 
 LARGE = ("2020", {"train": ["train"]})
@@ -111,17 +117,43 @@ def quality(source: Source, recipe: Recipe) -> dict[str, float]:
     plain = Recipe(**{**recipe.to_json(), "lossless_up_to_px": 10**6})
     for entry in source.entries:
         file = source.read(entry.image_id)
-        stored = encode_stored(file, recipe)
-        left, top, width, height = stored.crop_box_px
-        full = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)[
-            top : top + height, left : left + width
-        ]
-        size = recipe.stored_px
-        wanted = cv2.cvtColor(crop.resize(full, size, size), cv2.COLOR_BGR2RGB)
-        unlike = cv2.PSNR(decode_stored(encode_stored(file, plain).encoded, size), wanted)
+        wanted = in_full(file, recipe)
+        unlike = cv2.PSNR(prepare(file, plain), wanted)
         before += [unlike] if unlike < EQUAL_DB else []
-        after.append(cv2.PSNR(decode_stored(stored.encoded, size), wanted))
+        after.append(cv2.PSNR(prepare(file, recipe), wanted))
     return {"psnr_before_db": float(np.mean(before)), "psnr_db": float(np.mean(after))}
+
+
+def in_full(file: bytes, recipe: Recipe) -> np.ndarray:
+    """Return what the network would see after a full decode and one area resize, nothing encoded."""
+    left, top, width, height = encode_stored(file, recipe).crop_box_px
+    whole = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
+    part, size = whole[top : top + height, left : left + width], (recipe.input_px, recipe.input_px)
+    way = cv2.INTER_AREA if width > recipe.input_px else cv2.INTER_CUBIC
+    return cv2.cvtColor(cv2.resize(part, size, interpolation=way), cv2.COLOR_BGR2RGB)
+
+
+def flips(source: Source, folder: Path) -> dict[str, float]:
+    """Return how a bundle's answers to images differ from those after a full decode: the share of other
+    decisions, and the mean change of the malignant probability.
+    """
+    bundle = read_bundle(folder)
+    runner, malignant = Runner(bundle), malignant_classes(bundle.view)
+    files = [source.read(entry.image_id) for entry in source.entries]
+    nobody = np.zeros((len(files), len(FEATURES)), np.float32)
+    decided, probability = [], []
+    for way in (prepare, in_full):
+        pixels = {
+            recipe: np.stack([way(file, recipe) for file in files])
+            for recipe in {member.recipe for member in bundle.members}
+        }
+        found = bundle.calibration.probabilities(runner(pixels, nobody).plain_logits)
+        decided.append(decision_scores(found, bundle.calibration.prior).argmax(axis=1))
+        probability.append(found[:, malignant].sum(axis=1))
+    return {
+        "decisions_flipped": float(np.mean(decided[0] != decided[1])),
+        "malignant_probability_change": float(np.abs(probability[0] - probability[1]).mean()),
+    }
 
 
 def reading(small: Source, images: int) -> dict[str, float]:
@@ -200,6 +232,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", type=int, nargs=2, default=(1000, 10_000))
     parser.add_argument("--only-write", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--bundle", type=Path, help="tell how many of its decisions a full decode would flip")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
 
@@ -226,6 +259,8 @@ def main() -> None:
         }
         figures |= names if title == "large" else {f"small_{key}": value for key, value in names.items()}
     figures |= quality(large, Recipe("center", asked.size, asked.size, 0, 95, 10**9))
+    if asked.bundle:
+        figures |= flips(large, asked.bundle)
     figures["of_decode_cpu"] = of_decode_cpu(large, recipe)
     figures |= reading(small, 2000)
     if asked.memory[1]:

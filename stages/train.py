@@ -46,8 +46,10 @@ def main(model: str, fold: int) -> None:
 
     folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     with outputs.replacing(sheets, folder=True) as scratch:
-        drawn = Augment(augment, network.input_px)
-        sheet.augmented(reader, cases, labels.labels, fold, drawn, train.seed, scratch / "augmented.png")
+        file, px = scratch / "augmented.png", network.input_px
+        sheet.augmented(
+            reader, cases, labels.labels, fold, Augment(augment), input_px=px, seed=train.seed, out=file
+        )
     computed = machine.described(train.precision, train.threads)
     print(f"{model} fold {fold}: {', '.join(f'{name} {value}' for name, value in computed.items())}")
     with tracking.FoldRun(record(model, fold, key, settings, computed)) as run:

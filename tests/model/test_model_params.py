@@ -12,6 +12,9 @@ from dermaflow.model.params import ModelParams
     [
         ("weights: somewhere", "models.a.weights is 'somewhere'"),
         ("input_px: 512", "input_px 512 is more than stored_px 160"),
+        ("early_px: 512\n    early_epochs: 1", "early_px 512 is more than stored_px 160"),
+        ("early_px: 96", "early_px and early_epochs go together"),
+        ("loss: logit_adjusted\n    class_weights: balanced", "set class_weights to none"),
         ("ema: 1.0", "models.a.ema is 1.0"),
         ("sampler_power: 50", r"For 50 % write 0\.5"),
         ("learning_rate: 1", "models.a.learning_rate is no known key"),

@@ -28,7 +28,8 @@ def reader():
 def made_rows(count, start=0):
     """Rows whose class is what FakeReader colours them by."""
     numbers = np.arange(start, start + count)
-    return Rows(tuple(f"i{number}" for number in numbers), np.zeros((count, 11), np.float32), numbers % 3)
+    ids = tuple(f"i{number}" for number in numbers)
+    return Rows(ids, np.zeros((count, 11), np.float32), numbers % 3, centres=numbers // 7 % 2)
 
 
 @pytest.fixture

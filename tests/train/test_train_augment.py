@@ -36,33 +36,33 @@ def test_there_are_sixteen():
 
 @pytest.mark.parametrize("name", SIXTEEN)
 def test_each_augmentation_changes_the_image_alone(name, pixels):
-    augment = Augment(only(name), PX)
+    augment = Augment(only(name))
     found = [augment(pixels, 1, 0, draw) for draw in range(4)]
     assert all(image.shape == pixels.shape and image.dtype == np.uint8 for image in found)
     assert any((image != pixels).any() for image in found)
 
 
 def test_all_switched_off_leaves_every_pixel(pixels):
-    assert np.array_equal(Augment(only(), PX)(pixels, 1, 0, 0), pixels)
+    assert np.array_equal(Augment(only())(pixels, 1, 0, 0), pixels)
 
 
 def test_all_sixteen_work_together(pixels):
     grouped = ("motion_blur", "median_blur", "gaussian_blur", "gauss_noise")
     grouped += ("optical_distortion", "grid_distortion", "elastic")
     chances = {name: {"p": 0.25 if name in grouped else 0.7} for name in SIXTEEN}
-    augment = Augment(AugmentParams.model_validate(chances), PX)
+    augment = Augment(AugmentParams.model_validate(chances))
     seen = {augment(pixels, 1, 0, draw).tobytes() for draw in range(50)}
     assert len(seen) == 50
 
 
 def test_no_two_draws_and_no_two_epochs_repeat(pixels):
-    augment = Augment(AugmentParams(), PX)
+    augment = Augment(AugmentParams())
     seen = {augment(pixels, 1, epoch, draw).tobytes() for epoch in range(4) for draw in range(25)}
     assert len(seen) == 100
 
 
 def test_augmentations_are_drawn_independently(pixels):
-    augment = Augment(only("brightness", "cutout", p=0.5), PX)
+    augment = Augment(only("brightness", "cutout", p=0.5))
     found = [augment(pixels, 1, 0, draw) for draw in range(400)]
     hole = np.array([(image == 0).all(axis=2).sum() > 200 for image in found])
     bright = np.array(
@@ -73,7 +73,7 @@ def test_augmentations_are_drawn_independently(pixels):
 
 
 def test_a_draw_gives_the_same_bytes_whatever_came_before(pixels):
-    one, other = Augment(AugmentParams(), PX), Augment(AugmentParams(), PX)
+    one, other = Augment(AugmentParams()), Augment(AugmentParams())
     forwards = [one(pixels, 3, 2, draw) for draw in range(8)]
     backwards = [other(pixels, 3, 2, draw) for draw in reversed(range(8))]
     assert all(np.array_equal(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
@@ -84,14 +84,14 @@ def test_of_one_group_at_most_one_is_applied_and_each_by_its_own_chance(pixels):
     params = AugmentParams.model_validate(
         {name: {"p": 0} for name in SIXTEEN} | {"median_blur": {"p": 0.5}, "gauss_noise": {"p": 0.1}}
     )
-    augment = Augment(params, PX)
+    augment = Augment(params)
     unchanged = np.mean([np.array_equal(augment(pixels, 1, 0, draw), pixels) for draw in range(400)])
     assert unchanged == pytest.approx(0.4, abs=0.08)
 
 
 def test_noise_stays_within_its_variance(pixels):
     grey = np.full((PX, PX, 3), 128, np.uint8)
-    augment = Augment(only("gauss_noise"), PX)
+    augment = Augment(only("gauss_noise"))
     deviation = [augment(grey, 1, 0, draw).std() for draw in range(20)]
     assert 1.8 < min(deviation) < max(deviation) < 6  # the square roots of 5 and 30; old names gave 51 to 112
 
@@ -100,7 +100,7 @@ def test_an_argument_of_an_older_version_is_an_error(monkeypatch):
     monkeypatch.setattr(module, "_transforms", lambda _: [albumentations.GaussNoise(var_limit=(5, 30), p=1)])
     warnings.simplefilter("ignore")  # the error is our own doing, not pytest's
     with pytest.raises(UserWarning, match="are not valid"):
-        Augment(AugmentParams(), PX)
+        Augment(AugmentParams())
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_sheet_shows_each_image_as_stored_and_in_its_draws(tmp_path, reader)
             "fold": [1] * 5 + [0] * 35,
         }
     )
-    sheet.augmented(reader, cases, VIEWS["nine"], 1, Augment(only("cutout"), PX), 1, out)
+    sheet.augmented(reader, cases, VIEWS["nine"], 1, Augment(only("cutout")), input_px=PX, seed=1, out=out)
     drawn = cv2.imread(str(out))
     cell, text = contact.CELL_PX, contact.CELL_PX + 20
     assert drawn.shape[0] == sheet.IMAGES * text

@@ -7,11 +7,14 @@ import torch
 from dermaflow.errors import TrainingError
 from dermaflow.train.augment import Augment
 from dermaflow.train.batches import (
+    Rows,
     TrainBatches,
     class_weights,
     drawn_prior,
+    drawn_shares,
     draws,
     learned_prior,
+    log_priors,
     natural_prior,
     plain_batches,
 )
@@ -20,8 +23,8 @@ from dermaflow.train.params import AugmentParams
 TARGETS = np.repeat([0, 1, 3], [64, 16, 4])
 
 
-def make(rows, reader, *, workers=0, part=(0, 1), batch=8, drawn_images=30):
-    augment = Augment(AugmentParams(), 32)
+def make(rows, reader, *, workers=0, part=(0, 1), batch=8, drawn_images=30, px_in=lambda _epoch: 32):
+    augment = Augment(AugmentParams())
     return TrainBatches(
         rows(30),
         reader,
@@ -29,8 +32,10 @@ def make(rows, reader, *, workers=0, part=(0, 1), batch=8, drawn_images=30):
         drawn_images=drawn_images,
         batch=batch,
         power=0.5,
+        by="class",
         seed=1,
         workers=workers,
+        px_in=px_in,
         part=part,
     )
 
@@ -117,5 +122,51 @@ def test_batches_that_can_not_be_made_are_errors(rows, reader):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_plain_batches_are_the_readers_own_pixels_in_order(workers, rows, reader):
-    images = torch.cat([image for image, _, _ in plain_batches(rows(11), reader, 32, 4, workers)]).numpy()
+    images = torch.cat([image for image, *_ in plain_batches(rows(11), reader, 32, 4, workers)]).numpy()
     assert all(np.array_equal(image, reader.pixels(f"i{n}", 32)) for n, image in enumerate(images))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_may_show_smaller_images(rows, reader, workers):
+    batches = make(rows, reader, workers=workers, px_in=lambda epoch: 16 if epoch < 1 else 32)
+    for epoch, side in ((0, 16), (1, 32), (0, 16)):
+        assert {image.shape[1:] for image, *_ in batches.epoch(epoch)} == {(side, side, 3)}
+
+
+def two_centres():
+    """Centre 0 has 90 of class 0 and 10 of class 1, centre 1 has 4 of class 1 and 16 of class 2."""
+    targets, centres = np.repeat([0, 1, 1, 2], [90, 10, 4, 16]), np.repeat([0, 0, 1, 1], [90, 10, 4, 16])
+    count = len(targets)
+    return Rows(tuple(f"i{n}" for n in range(count)), np.zeros((count, 11), np.float32), targets, centres)
+
+
+def test_the_sampler_counts_classes_or_classes_within_each_centre():
+    assert drawn_shares(two_centres(), 0, "class", 3) * 120 == pytest.approx(
+        np.array([[90, 10, 0], [0, 4, 16]])
+    )
+    assert drawn_shares(two_centres(), 0, "class_and_centre", 3) * 120 == pytest.approx(
+        np.array([[90, 10, 0], [0, 4, 16]])
+    )
+    assert drawn_shares(two_centres(), 1, "class", 3) == pytest.approx(
+        np.array([[1 / 3, 10 / 42, 0], [0, 4 / 42, 1 / 3]])
+    )
+    assert drawn_shares(two_centres(), 1, "class_and_centre", 3) == pytest.approx(
+        np.array([[1 / 4, 1 / 4, 0], [0, 1 / 4, 1 / 4]])
+    )
+
+
+def test_the_draws_follow_what_the_sampler_counts():
+    rows = two_centres()
+    drawn = draws(rows.strata("class_and_centre"), 400, 1, 1, 0)
+    cells = list(zip(rows.centres[drawn], rows.targets[drawn], strict=True))
+    assert [cells.count(cell) for cell in ((0, 0), (0, 1), (1, 1), (1, 2))] == [100] * 4
+
+
+def test_a_logit_adjusted_loss_takes_the_frequencies_of_the_centre():
+    shares = drawn_shares(two_centres(), 0, "class_and_centre", 3)
+    counts = np.array([[91, 11, 1], [1, 5, 17]])  # one more of each, so that none is impossible
+    assert log_priors(shares, 120, "class_and_centre") == pytest.approx(
+        np.log(counts / counts.sum(axis=1, keepdims=True))
+    )
+    everywhere = log_priors(shares, 120, "class")
+    assert everywhere == pytest.approx(np.tile(np.log(np.array([91, 15, 17]) / 123), (2, 1)))

@@ -8,7 +8,7 @@ import torch
 
 from dermaflow.bundle.apply import softmax
 from dermaflow.errors import TrainingError
-from dermaflow.model.network import build
+from dermaflow.model.network import build, stages
 from dermaflow.train import loop, resume
 from dermaflow.train.batches import Rows
 from dermaflow.train.params import AugmentParams
@@ -174,7 +174,13 @@ def unseen_colours(count, classes):
     chance = np.random.default_rng(5)
     pixels = {f"i{n}": chance.integers(0, 256, (32, 32, 3)).astype(np.uint8) for n in range(count)}
     reader = type("Noise", (), {"pixels": lambda _self, image_id, _px: pixels[image_id]})()
-    return Rows(tuple(pixels), np.zeros((count, 11), np.float32), chance.permutation(classes)[:count]), reader
+    rows = Rows(
+        tuple(pixels),
+        np.zeros((count, 11), np.float32),
+        chance.permutation(classes)[:count],
+        np.zeros(count, int),
+    )
+    return rows, reader
 
 
 @pytest.mark.slow
@@ -208,6 +214,32 @@ def test_class_weights_change_the_weights_that_are_learned(run, tiny_model, rows
     assert content(one) != content(other)
 
 
+def test_a_logit_adjusted_loss_learns_all_classes_as_if_equally_frequent(run, rows, monkeypatch, tiny_model):
+    seen, real = [], loop.Fitting.one_step
+
+    def noted(self, batch):
+        with torch.no_grad():
+            logits = self.network.eval()(*batch[:2]).logits
+        added = self.added[batch[3]]
+        wanted = torch.nn.functional.cross_entropy(logits + added, batch[2])
+        seen.append((float(wanted), real(self, batch), self.added))
+        return seen[-1][1]
+
+    monkeypatch.setattr(loop.Fitting, "one_step", noted)
+    some = rows(60)
+    uneven = some.take(np.flatnonzero((some.targets != 2) | (some.centres == 0)))
+    fitted = run(
+        tiny_model(
+            epochs=1, loss="logit_adjusted", sampler_counts="class_and_centre", dropout=0, label_smoothing=0
+        ),
+        training=uneven,
+    )
+    added = seen[0][2]
+    assert added[1, 2] < added[0, 2] < 0  # none of class 2 was drawn from centre 1
+    assert fitted.learned == pytest.approx([1 / 3] * 3)
+    assert all(loss == pytest.approx(wanted, rel=1e-4) for wanted, loss, _ in seen)
+
+
 def test_the_bar_tells_images_and_not_batches(run, monkeypatch, tiny_model):
     seen, real = io.StringIO(), loop.tqdm
     monkeypatch.setattr(
@@ -234,6 +266,51 @@ def test_new_layers_learn_faster_and_only_matrices_decay(tiny_model):
     assert named["head.bias"] == pytest.approx((0.05, 0))
     assert named["backbone.conv_stem.weight"] == pytest.approx((0.01, 0.1))
     assert named["backbone.bn1.weight"] == pytest.approx((0.01, 0))
+
+
+def test_each_stage_learns_at_a_share_of_the_rate_of_the_one_above(tiny_model):
+    model = tiny_model(lr=0.01, layer_decay=0.5, head_lr_factor=5)
+    network = build(model, 3)
+    rates = {id(p): group["lr"] for group in loop.groups(network, model) for p in group["params"]}
+    named = {name: rates[id(p)] for name, p in network.named_parameters()}
+    stage = stages(network.backbone)
+    last = max(stage.values())
+    assert named["head.weight"] == pytest.approx(0.05)
+    assert named["backbone.conv_stem.weight"] == pytest.approx(0.01 * 0.5**last)
+    for name, number in stage.items():
+        assert named[f"backbone.{name}"] == pytest.approx(0.01 * 0.5 ** (last - number))
+    assert (
+        stage["conv_head.weight"]
+        == last
+        > stage["blocks.1.0.conv_exp.weight"]
+        > stage["conv_stem.weight"]
+        == 0
+    )
+
+
+def test_frozen_stages_stay_as_they_were_and_the_others_learn(run, tiny_model):
+    model = tiny_model(epochs=1, frozen_stages=3)
+    torch.manual_seed(7)
+    before = build(model, 3).state_dict()
+    after = run(model).network.state_dict()
+    stage = {**dict.fromkeys(("conv_stem", "bn1"), 0), "blocks.0": 1, "blocks.1": 2}
+    frozen = tuple(f"backbone.{name}." for name in stage)
+    for name, value in after.items():
+        same = torch.equal(value, before[name])
+        assert same if name.startswith(frozen) else not same or "num_batches" in name or name.endswith("bias")
+
+
+def test_early_epochs_may_see_smaller_images(run, monkeypatch, tiny_model):
+    seen, real = [], loop.Fitting.one_step
+
+    def noted(self, batch):
+        seen.append(batch[0].shape[1])
+        return real(self, batch)
+
+    monkeypatch.setattr(loop.Fitting, "one_step", noted)
+    found = run(tiny_model(epochs=3, early_px=32, early_epochs=2, stored_px=64, input_px=64))
+    assert seen == [32] * 12 + [64] * 6
+    assert len(found.history) == 3
 
 
 def test_the_rate_rises_then_falls_to_nothing(run, tiny_model):

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import timm
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -67,6 +68,17 @@ class Network(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
         self.patient: nn.Sequential | None = patient_branch(classes) if params.patient else None
+        for parameter, stage in stages(backbone).items():
+            backbone.get_parameter(parameter).requires_grad_(stage >= params.frozen_stages)
+
+    def train(self, mode: bool = True) -> "Network":  # noqa: FBT001, FBT002 - torch's own signature
+        """Go to training mode, but for frozen layers: their batch-norm statistics stay too."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            own = list(module.parameters(recurse=False))
+            if own and not any(parameter.requires_grad for parameter in own):
+                module.eval()
+        return self
 
     def forward(self, image: Tensor, patient: Tensor) -> Output:
         """Run the network.
@@ -137,6 +149,13 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
         if isinstance(module, _BatchNorm):
             module.momentum = params.bn_momentum
     return Network(params, backbone, classes)
+
+
+def stages(backbone: nn.Module) -> dict[str, int]:
+    """Return the number of each parameter's stage, 0 for the stem, as timm groups them."""
+    matcher = getattr(backbone, "group_matcher")(coarse=True)  # noqa: B009 - nn.Module's own types hide it
+    found: dict[str, int] = group_parameters(backbone, matcher, reverse=True)
+    return found
 
 
 def patient_branch(classes: int) -> nn.Sequential:

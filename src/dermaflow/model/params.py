@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from dermaflow.params import Params, Share
 
 Positive = Annotated[float, Field(gt=0)]
+Strata = Literal["class", "class_and_centre"]
 Pixels = Annotated[int, Field(ge=32, le=2048)]
 
 
@@ -20,14 +21,22 @@ class ModelParams(Params):
     """pypi: from a Python package (Lite0 to Lite2); hub: timm downloads; file:PATH: .safetensors or .pth."""
     stored_px: Pixels = 160  # which shards it reads: one of `sizes`
     input_px: Pixels = 160  # what the network sees; never more than stored
+    early_px: Pixels | None = None  # what it sees in the first `early_epochs`; smaller is faster
+    early_epochs: Annotated[int, Field(ge=0)] = 0
+    frozen_stages: Annotated[int, Field(ge=0)] = 0  # of the backbone, stem first: they stay as pretrained
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1  # share of a new batch in the running statistics
 
     epochs: Annotated[int, Field(ge=1)] = 8
     drawn_images: Annotated[int, Field(ge=1)] | None = None  # an epoch; null: as many as the training set has
     sampler_power: Share = 0.5  # 0 natural frequencies, 0.5 their square roots, 1 every class alike
+    sampler_counts: Strata = "class"  # frequencies of what: classes, or classes within each centre
+    loss: Literal["cross_entropy", "logit_adjusted"] = "cross_entropy"
+    """logit_adjusted: the drawn frequencies of `sampler_counts` are added to the logits in the loss, so that
+    the network learns the classes as if all were equally frequent, and in every centre alike."""
     class_weights: Literal["none", "balanced"] = "none"  # of the loss; balanced: all classes weigh alike
     lr: Positive = 0.001  # AdamW, at the end of the warm-up
     head_lr_factor: Positive = 5.0  # times lr, for the new layers: head and patient branch
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # rate of a stage as a share of the next one's
     weight_decay: Annotated[float, Field(ge=0)] = 0.02  # not on biases and normalisation layers
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of all steps; cosine to 0 after it
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -38,8 +47,25 @@ class ModelParams(Params):
     patient: bool = True  # the branch for age, sex, site
     patient_drop: Share = 0.3  # chance that a training case comes without its patient data
 
+    def px_in(self, epoch: int) -> int:
+        """Return the side of the images that an epoch (from 0) trains on."""
+        return self.early_px if self.early_px and epoch < self.early_epochs else self.input_px
+
     @model_validator(mode="after")
     def _never_enlarge(self) -> Self:
-        if self.input_px > self.stored_px:
-            raise ValueError(f"input_px {self.input_px} is more than stored_px {self.stored_px}")
+        for name, px in (("input_px", self.input_px), ("early_px", self.early_px)):
+            if px is not None and px > self.stored_px:
+                raise ValueError(f"{name} {px} is more than stored_px {self.stored_px}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_cure(self) -> Self:
+        if self.loss == "logit_adjusted" and self.class_weights != "none":
+            raise ValueError("loss logit_adjusted undoes frequencies itself: set class_weights to none")
+        return self
+
+    @model_validator(mode="after")
+    def _early_or_not(self) -> Self:
+        if (self.early_px is None) != (self.early_epochs == 0):
+            raise ValueError("early_px and early_epochs go together: set both, or null and 0")
         return self

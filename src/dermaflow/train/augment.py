@@ -26,9 +26,8 @@ MIRRORED: Final = cv2.BORDER_REFLECT_101
 class Augment:
     """Turns one image into another of the same diagnosis."""
 
-    def __init__(self, params: AugmentParams, input_px: int) -> None:
-        """Compose what `params` switches on, for square images of `input_px`."""
-        self.input_px = input_px
+    def __init__(self, params: AugmentParams) -> None:
+        """Compose what `params` switches on, for square images of any side."""
         with warnings.catch_warnings():
             # An argument of an older version only warns, and a default takes its place: noise would drown
             # the image.
@@ -39,7 +38,7 @@ class Augment:
         """Augment one image.
 
         Args:
-            pixels: shape (input_px, input_px, 3), RGB.
+            pixels: shape (h, h, 3), RGB, of the side that the network is to see.
             seed: train.seed.
             epoch: from 0.
             draw: number of the image within its epoch, so that an image drawn twice differs.
@@ -56,7 +55,7 @@ class Augment:
 
 
 def _transforms(params: AugmentParams) -> list[Any]:
-    """One to sixteen in the recipe's order; `input_px` is reached before, which costs less than after."""
+    """One to sixteen in the recipe's order; images are resized before, which costs less than after."""
     return [
         *_on(params.transpose, A.Transpose),
         *_on(params.flip, A.HorizontalFlip),

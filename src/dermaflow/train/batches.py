@@ -6,7 +6,7 @@ among the draws. So a resumed training, or one with other workers, sees the same
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dermaflow.errors import TrainingError
+from dermaflow.model.params import Strata
 from dermaflow.train.augment import Augment
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Batch = tuple[Tensor, Tensor, Tensor]
-"""image (n, h, h, 3) uint8, patient (n, 11) float32, target (n,) int64."""
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""image (n, h, h, 3) uint8, patient (n, 11) float32, target (n,) int64, centre (n,) int64."""
 
 
 class Reader(Protocol):
@@ -42,11 +43,13 @@ class Rows:
         image_ids: n ids.
         patients: shape (n, 11), float32, from `impute.apply.vectors`.
         targets: shape (n,), class indices; -1 where the diagnosis is not known.
+        centres: shape (n,), a number for each centre; only sampler and loss look at it.
     """
 
     image_ids: tuple[str, ...]
     patients: NDArray[np.float32]
     targets: Ints
+    centres: Ints
 
     def __len__(self) -> int:
         """Return the number of cases."""
@@ -55,7 +58,13 @@ class Rows:
     def take(self, where: NDArray[Any] | slice) -> Self:
         """Return some of the rows."""
         ids = tuple(np.array(self.image_ids, object)[where])
-        return type(self)(ids, self.patients[where], self.targets[where])
+        return type(self)(ids, self.patients[where], self.targets[where], self.centres[where])
+
+    def strata(self, by: Strata) -> Ints:
+        """Number what the sampler counts, from 0: the classes, or the classes within each centre."""
+        if by == "class":
+            return self.targets
+        return np.unique(np.stack([self.centres, self.targets]), axis=1, return_inverse=True)[1].ravel()
 
 
 def natural_prior(targets: Ints, classes: int) -> Floats:
@@ -75,6 +84,41 @@ def drawn_prior(targets: Ints, power: float, classes: int) -> Floats:
     counts = np.bincount(targets, minlength=classes).astype(np.float64)
     wanted = np.where(counts > 0, counts ** (1 - power), 0)
     return np.asarray(wanted / wanted.sum())
+
+
+def drawn_shares(rows: Rows, power: float, by: Strata, classes: int) -> Floats:
+    """Shares of the draws by centre and class: shape (centres, classes), sum 1.
+
+    Args:
+        rows: the training rows, all of them known.
+        power: of the sampler.
+        by: what it counts.
+        classes: number of classes.
+    """
+    strata = rows.strata(by)
+    each = drawn_prior(strata, power, int(strata.max()) + 1) / np.maximum(np.bincount(strata), 1)
+    shares = np.zeros((int(rows.centres.max()) + 1, classes))
+    np.add.at(shares, (rows.centres, rows.targets), each[strata])
+    return shares
+
+
+def log_priors(shares: Floats, rows: int, by: Strata) -> Floats:
+    """What a logit-adjusted loss adds to the logits: log P(class), or log P(class | centre), as drawn.
+
+    Every class counts as one image more in every centre, so that none is impossible there. The network then
+    learns what is left: the classes as if all were equally frequent (Menon et al. 2021, arXiv 2007.07314).
+
+    Args:
+        shares: shape (centres, classes), from `drawn_shares`.
+        rows: number of training rows.
+        by: the classes alone, or within each centre.
+
+    Returns:
+        Shape (centres, classes).
+    """
+    counted = shares if by == "class_and_centre" else np.tile(shares.sum(axis=0), (len(shares), 1))
+    counted = counted + 1 / rows
+    return np.asarray(np.log(counted / counted.sum(axis=1, keepdims=True)))
 
 
 def class_weights(drawn: Floats, kind: Literal["none", "balanced"]) -> Floats:
@@ -107,14 +151,14 @@ def learned_prior(drawn: Floats, weights: Floats) -> Floats:
     return np.asarray(shares / shares.sum())
 
 
-def draws(targets: Ints, count: int, power: float, seed: int, epoch: int) -> Ints:
+def draws(strata: Ints, count: int, power: float, seed: int, epoch: int) -> Ints:
     """Draw an epoch's rows.
 
-    Each class gets its share of `drawn_prior`, rounded by chance without bias; within a class no row comes
+    Each stratum gets its share of `drawn_prior`, rounded by chance without bias; within it no row comes
     again before all have come. With power 0 and the count of the rows, each comes once.
 
     Args:
-        targets: shape (n,), all of them known.
+        strata: shape (n,), from `Rows.strata`.
         count: images to draw.
         power: of the sampler.
         seed: train.seed.
@@ -124,14 +168,14 @@ def draws(targets: Ints, count: int, power: float, seed: int, epoch: int) -> Int
         Shape (count,), row numbers in the order of training.
     """
     chance = np.random.default_rng([seed, epoch, 0])
-    shares = drawn_prior(targets, power, int(targets.max()) + 1)
+    shares = drawn_prior(strata, power, int(strata.max()) + 1)
     ends = np.rint(1e6 * np.cumsum(shares) * count) / 1e6  # whole where the shares are whole
     ends[-1] = count
     quotas = np.diff(np.floor(ends + chance.random()), prepend=0).astype(int)
     quotas[np.flatnonzero(shares)[-1]] += count - quotas.sum()
     drawn = []
-    for target, quota in enumerate(quotas):
-        rows = np.flatnonzero(targets == target)
+    for stratum, quota in enumerate(quotas):
+        rows = np.flatnonzero(strata == stratum)
         rounds = math.ceil(quota / len(rows)) if quota else 0
         passes = [chance.permutation(rows) for _ in range(rounds)]
         drawn.append(np.concatenate([*passes, rows[:0]])[:quota])
@@ -155,8 +199,10 @@ class TrainBatches:
         drawn_images: int,
         batch: int,
         power: float,
+        by: Strata,
         seed: int,
         workers: int,
+        px_in: Callable[[int], int],
         part: tuple[int, int] = (0, 1),
     ) -> None:
         """Start the processes that load.
@@ -164,12 +210,14 @@ class TrainBatches:
         Args:
             rows: the training rows.
             reader: pixels by id.
-            augment: for these pixels.
+            augment: what is done to each image.
             drawn_images: an epoch; a remainder smaller than a batch is left out.
             batch: images a step, over all training processes.
             power: of the sampler.
+            by: what it counts.
             seed: of draws and augmentation.
             workers: processes; 0 loads in this one.
+            px_in: side of the images in an epoch.
             part: rank and number of training processes; each gets every n-th image of a batch.
 
         Raises:
@@ -189,8 +237,10 @@ class TrainBatches:
             )
         self.steps = drawn_images // batch
         self.batch = batch
-        self._order = _Order(rows.targets, steps=self.steps, batch=batch, power=power, seed=seed, part=part)
-        dataset = _Augmented(rows, reader, augment, seed)
+        self._order = _Order(
+            rows.strata(by), steps=self.steps, batch=batch, power=power, seed=seed, part=part
+        )
+        dataset = _Augmented(rows, reader, augment, seed, px_in)
         self._loader = loader(dataset, self._order, workers)
 
     def epoch(self, number: int) -> Iterator[Batch]:
@@ -209,14 +259,14 @@ class _Order(Sampler[list[Draw]]):
     """Says in the main process which draws make up each batch, so that workers need no state."""
 
     def __init__(
-        self, targets: Ints, *, steps: int, batch: int, power: float, seed: int, part: tuple[int, int]
+        self, strata: Ints, *, steps: int, batch: int, power: float, seed: int, part: tuple[int, int]
     ) -> None:
-        self.targets, self.steps, self.batch, self.power, self.seed = targets, steps, batch, power, seed
+        self.strata, self.steps, self.batch, self.power, self.seed = strata, steps, batch, power, seed
         self.rank, self.processes = part
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        rows = draws(self.targets, self.steps * self.batch, self.power, self.seed, self.epoch)
+        rows = draws(self.strata, self.steps * self.batch, self.power, self.seed, self.epoch)
         for start in range(0, len(rows), self.batch):
             mine = range(start + self.rank, start + self.batch, self.processes)
             yield [(self.epoch, number, int(rows[number])) for number in mine]
@@ -228,13 +278,16 @@ class _Order(Sampler[list[Draw]]):
 class _Augmented(Dataset[Batch]):
     """Whole batches by their draws."""
 
-    def __init__(self, rows: Rows, reader: Reader, augment: Augment, seed: int) -> None:
-        self.rows, self.reader, self.augment, self.seed = rows, reader, augment, seed
+    def __init__(
+        self, rows: Rows, reader: Reader, augment: Augment, seed: int, px_in: Callable[[int], int]
+    ) -> None:
+        self.rows, self.reader, self.augment, self.seed, self.px_in = rows, reader, augment, seed, px_in
 
     def __getitems__(self, wanted: list[Draw]) -> Batch:
-        px = self.augment.input_px
         images = [
-            self.augment(self.reader.pixels(self.rows.image_ids[row], px), self.seed, epoch, number)
+            self.augment(
+                self.reader.pixels(self.rows.image_ids[row], self.px_in(epoch)), self.seed, epoch, number
+            )
             for epoch, number, row in wanted
         ]
         return tensors(self.rows, np.array([row for _, _, row in wanted]), images)
@@ -259,6 +312,7 @@ def tensors(rows: Rows, wanted: Ints, images: list[NDArray[np.uint8]]) -> Batch:
         torch.from_numpy(np.stack(images)),
         torch.from_numpy(rows.patients[wanted]),
         torch.from_numpy(rows.targets[wanted]),
+        torch.from_numpy(rows.centres[wanted]),
     )
 
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from dermaflow.errors import TrainingError
-from dermaflow.model.network import Network
+from dermaflow.model.network import Network, stages
 from dermaflow.model.params import ModelParams
 from dermaflow.train import monitor, resume
 from dermaflow.train.augment import Augment
@@ -36,8 +37,9 @@ from dermaflow.train.batches import (
     Rows,
     TrainBatches,
     class_weights,
-    drawn_prior,
+    drawn_shares,
     learned_prior,
+    log_priors,
     natural_prior,
 )
 from dermaflow.train.machine import accelerate, epoch_seed, precision_name, reproducible
@@ -99,24 +101,33 @@ def fit(
     """
     check(training, validation, classes, train.monitor)
     natural = natural_prior(training.targets, len(classes))
-    drawn = drawn_prior(training.targets, model.sampler_power, len(classes))
+    shares = drawn_shares(training, model.sampler_power, model.sampler_counts, len(classes))
+    drawn = shares.sum(axis=0)
     weights = class_weights(drawn, model.class_weights)
-    learned = learned_prior(drawn, weights)
+    if model.loss == "logit_adjusted":
+        added, learned = (
+            log_priors(shares, len(training), model.sampler_counts),
+            np.full_like(drawn, 1 / len(drawn)),
+        )
+    else:
+        added, learned = np.zeros_like(shares), learned_prior(drawn, weights)
 
     with reproducible(train.threads):
         accelerator = accelerate(train.precision)
         batches = TrainBatches(
             training,
             reader,
-            Augment(augment, model.input_px),
+            Augment(augment),
             drawn_images=model.drawn_images or len(training),
             batch=train.batch,
             power=model.sampler_power,
+            by=model.sampler_counts,
             seed=train.seed,
             workers=train.workers,
+            px_in=model.px_in,
             part=(accelerator.process_index, accelerator.num_processes),
         )
-        fitting = Fitting.start(network, accelerator, model, batches.steps, weights)
+        fitting = Fitting.start(network, accelerator, model, batches.steps, weights, added)
         if checkpoint_dir is not None:
             fitting.restore(resume.load(checkpoint_dir))
 
@@ -157,6 +168,7 @@ class Fitting:
     schedule: CosineLRScheduler
     steps: int  # an epoch
     weights: Tensor  # of each class in the loss, shape (classes,)
+    added: Tensor  # to the logits in the loss, shape (centres, classes)
     epoch: int = 0  # finished
     best_epoch: int = 0
     best_figure: float = -math.inf
@@ -171,6 +183,7 @@ class Fitting:
         model: ModelParams,
         steps: int,
         weights: monitor.Floats,
+        added: monitor.Floats,
     ) -> "Fitting":
         """Bring network, averaged copy, optimiser and schedule to the device.
 
@@ -180,6 +193,7 @@ class Fitting:
             model: rates and schedule.
             steps: an epoch.
             weights: of each class in the loss, shape (classes,).
+            added: to the logits in the loss, by centre: shape (centres, classes).
         """
         network = network.to(accelerator.device)
         network.to(memory_format=torch.channels_last)
@@ -195,8 +209,9 @@ class Fitting:
             t_in_epochs=False,
         )
         wrapped, prepared = accelerator.prepare(network, optimizer)
-        counted = torch.tensor(weights, dtype=torch.float32, device=accelerator.device)
-        return cls(accelerator, model, wrapped, network, average, prepared, schedule, steps, counted)
+        on_device = partial(torch.tensor, dtype=torch.float32, device=accelerator.device)
+        state = (accelerator, model, wrapped, network, average, prepared, schedule, steps)
+        return cls(*state, weights=on_device(weights), added=on_device(added))
 
     @property
     def waited(self) -> int:
@@ -236,8 +251,10 @@ class Fitting:
 
     def one_step(self, batch: Batch) -> float:
         """One forward, backward and update; return the loss of this process' share of the batch."""
-        image, patient, target = (part.to(self.accelerator.device, non_blocking=True) for part in batch)
-        logits = self.network(image, patient).logits.float()
+        image, patient, target, centre = (
+            part.to(self.accelerator.device, non_blocking=True) for part in batch
+        )
+        logits = self.network(image, patient).logits.float() + self.added[centre]
         losses = cross_entropy(logits, target, label_smoothing=self.model.label_smoothing, reduction="none")
         loss = (losses * self.weights[target]).mean()  # not over the weights' sum, which is the batch's luck
         self.accelerator.backward(loss)
@@ -286,19 +303,26 @@ class Fitting:
 
 
 def groups(network: Network, model: ModelParams) -> list[dict[str, Any]]:
-    """Parameters by rate and decay: new layers learn faster, biases and normalisations don't decay."""
+    """Parameters by rate and decay.
+
+    New layers learn faster, a stage slower than the one above it, biases and normalisations don't decay.
+    """
     new = {id(parameter) for parameter in network.new_layers()}
-    found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    stage = {id(network.backbone.get_parameter(name)): n for name, n in stages(network.backbone).items()}
+    last = max(stage.values())
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:
-            found.setdefault((id(parameter) in new, parameter.ndim > 1), []).append(parameter)
+            slower = model.layer_decay ** (last - stage.get(id(parameter), last))
+            factor = model.head_lr_factor if id(parameter) in new else slower
+            found.setdefault((factor, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": model.lr * (model.head_lr_factor if is_new else 1),
+            "lr": model.lr * factor,
             "weight_decay": model.weight_decay if decays else 0.0,
         }
-        for (is_new, decays), parameters in found.items()
+        for (factor, decays), parameters in found.items()
     ]
 
 

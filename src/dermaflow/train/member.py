@@ -155,7 +155,8 @@ def as_rows(cases: pd.DataFrame, patients: pd.DataFrame, view: View | None) -> R
         ]
     )
     targets = [-1 if view is None else view.target(code) for code in cases.diagnosis]
-    return Rows(tuple(cases.image_id), vector, np.array(targets, np.int64))
+    centres = pd.factorize(cases.centre, sort=True)[0].astype(np.int64)
+    return Rows(tuple(cases.image_id), vector, np.array(targets, np.int64), centres)
 
 
 def predictions(

@@ -43,7 +43,8 @@ def predict(
     Returns:
         logits and plain_logits (n, classes), features (n, width).
     """
-    rows = Rows(tuple(image_ids), patients, np.full(len(image_ids), -1, np.int64))
+    unknown = np.full(len(image_ids), -1, np.int64)
+    rows = Rows(tuple(image_ids), patients, unknown, centres=unknown)
     classes = network.head.out_features
     if not len(rows):
         widths = (classes, classes, network.width)
@@ -55,7 +56,7 @@ def predict(
         torch.inference_mode(),
         torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
     ):
-        for image, patient, _ in plain_batches(rows, reader, input_px, batch, workers):
+        for image, patient, *_ in plain_batches(rows, reader, input_px, batch, workers):
             for part, mean in zip(parts, _mean_over_views(network, image, patient, views), strict=True):
                 part.append(mean)
     network.train(was_training)

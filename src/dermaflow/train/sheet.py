@@ -16,7 +16,15 @@ DRAWS: Final = 6
 
 
 def augmented(
-    reader: Reader, cases: pd.DataFrame, view: View, fold: int, augment: Augment, seed: int, out: Path
+    reader: Reader,
+    cases: pd.DataFrame,
+    view: View,
+    fold: int,
+    augment: Augment,
+    *,
+    input_px: int,
+    seed: int,
+    out: Path,
 ) -> None:
     """Write the sheet: an image a line, as stored and in its draws of the first epochs.
 
@@ -26,6 +34,7 @@ def augmented(
         view: the labels to learn.
         fold: the one that is not trained on; of the other images some, evenly chosen, are shown.
         augment: as in training.
+        input_px: side of the images.
         seed: train.seed.
         out: a .png file.
     """
@@ -34,7 +43,7 @@ def augmented(
     step = max(1, len(image_ids) // IMAGES)
     rows, titles = [], []
     for place, image_id in enumerate(image_ids[::step][:IMAGES]):
-        pixels = reader.pixels(image_id, augment.input_px)
+        pixels = reader.pixels(image_id, input_px)
         rows.append([pixels, *(augment(pixels, seed, epoch, place) for epoch in range(DRAWS))])
         titles.append(f"{image_id}: as stored, and in {DRAWS} draws")
     contact_sheet(rows, titles, out)
