@@ -22,6 +22,7 @@ def tables():
     n = 80
     ids = [f"i{number}" for number in range(n)]
     cases = pd.DataFrame({"image_id": ids, "diagnosis": [CODES[k % 8] for k in range(n)], "split": "train"})
+    cases["centre"] = np.where(np.arange(n) % 3 == 0, "MSK", "Vienna")
     cases["fold"] = np.arange(n) // 8 % 2
     cases.loc[cases.index[-12:-4], ["diagnosis", "split", "fold"]] = [None, "hold_out", -1]
     cases.loc[cases.index[-4:-2], "diagnosis"] = "UNK"
