@@ -3,10 +3,11 @@
     python benchmarks/inner_folds.py benchmarks/searches/crop.yaml [--project DIR] [--json FILE] [--keep DIR]
 
 Runs in a project whose stages up to `certify` have run on real data (`make data`, a preset, `dvc repro
-certify`). A search is a file with `view`, `store` (whose images), `folds` (validated on, one after the
-other), `base` (changes to params.yaml, by section; `model` for the entry of models) and `tries` (a name and
-its further changes each). Each try trains one member a fold and is scored by decision score on the fold that
-it did not train on. Printed beside it: the difference to the first try, with the interval of the paired
+certify`). A search is a file with `view`, `stores` (whose images), `folds` (validated on, one after the
+other), `base` (changes to params.yaml, by section; `model` for the entry of models, `centres` to train on
+these alone and validate on all) and `tries` (a name and its further changes each). Each try trains one member
+a fold and is scored by decision score on the fold that it did not train on, over all its cases and by centre.
+Printed beside it: the difference to the first try, with the interval of the paired
 bootstrap over groups. What overlaps 0 is a tie, and the cheaper or simpler wins. `stress` names edits (see
 evaluate.perturbations): the share of decisions that each flips is told too, over STRESSED images a fold.
 `training` is a fold's work in drawn images of a plain Lite0 at 160 px: pixels, backbone and frozen stages
@@ -16,6 +17,7 @@ counted. `--keep DIR` keeps each try's answers a fold, and a later run takes the
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -31,7 +33,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dermaflow import outputs, params, sources
-from dermaflow.evaluate import figures, intervals, members, stress
+from dermaflow.evaluate import figures, intervals, members, stress, subgroups
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.evaluate.perturbations import PERTURBATIONS, Edit
@@ -54,12 +56,13 @@ STRESSED = 300
 class Edited:
     """Pixels of files that were edited before they took the way of any file."""
 
-    source: sources.Source
+    releases: list[sources.Source]
     recipe: Recipe
     edit: Edit
 
     def pixels(self, image_id: str, _input_px: int) -> NDArray[np.uint8]:
-        rgb = stress.reduced(stress.decode(self.source.read(image_id), image_id), 1024)
+        encoded = next(files for files in self.releases if image_id in files).read(image_id)
+        rgb = stress.reduced(stress.decode(encoded, image_id), 1024)
         return prepare(stress.encode(self.edit(rgb, None)), self.recipe, image_id)
 
 
@@ -79,13 +82,16 @@ def files_of(release: str) -> sources.Source:
     return sources.listed(params.root() / "data" / release, facts.image_id, facts.part, facts.file)
 
 
-def shards(recipe: Recipe, release: str, image_ids: list[str], home: Path) -> store.ShardReader:
+def shards(recipe: Recipe, cases: pd.DataFrame, home: Path) -> store.ShardReader:
     """Store the images of one recipe, once in this run."""
     size = home / "-".join(str(part) for part in recipe.to_json().values())
-    if not size.exists():
-        (size / release).mkdir(parents=True)
-        store.write_shards(files_of(release), image_ids, recipe, size / release, workers=2)
-    return store.ShardReader(size, [release])
+    releases = sorted(cases.store.unique())
+    for release in releases:
+        if not (size / release).exists():
+            (size / release).mkdir(parents=True)
+            image_ids = list(cases.image_id[cases.store == release])
+            store.write_shards(files_of(release), image_ids, recipe, size / release, workers=2)
+    return store.ShardReader(size, releases)
 
 
 def score(
@@ -120,10 +126,11 @@ def fold_score(
     augment = AugmentParams.model_validate(settings.get("augment", {}))
     recipe = ImagesParams.model_validate(settings.get("images", {})).recipe(model.stored_px, model.input_px)
     patients, prior = outputs.patients.read(), members.natural_prior(cases, view)
+    wanted = settings.get("centres", list(cases.centre.unique()))
     trained = member.train_member(
-        cases=cases,  # no hold-out among them, so it is not predicted
+        cases=cases[cases.centre.isin(wanted) | (cases.fold == fold)],  # no hold-out: it is not predicted
         patients=patients,
-        reader=shards(recipe, search["store"], list(cases.image_id), home),
+        reader=shards(recipe, cases, home),
         view=view,
         model=model,
         train=train,
@@ -141,7 +148,7 @@ def fold_score(
             trained.fitted.network,
             member.as_rows(some, patients, view),
             "out_of_fold",
-            Edited(files_of(search["store"]), recipe, PERTURBATIONS[edit]),
+            Edited([files_of(release) for release in search["stores"]], recipe, PERTURBATIONS[edit]),
             view=view,
             model=model,
             train=train,
@@ -191,7 +198,7 @@ def main() -> None:
     os.environ["DERMAFLOW_ROOT"] = str(asked.project)
     search = yaml.safe_load(asked.search.read_text(encoding="utf-8"))
     cases = outputs.cases.read()
-    cases = cases[(cases.split == "train") & (cases.store == search["store"])].reset_index(drop=True)
+    cases = cases[(cases.split == "train") & cases.store.isin(search["stores"])].reset_index(drop=True)
 
     found: dict[str, dict[str, Any]] = {}
     first: Answers | None = None
@@ -215,6 +222,7 @@ def main() -> None:
             row["training"] = round(
                 training_work(settings, len(cases) - len(answers) // len(search["folds"]))
             )
+            row["centres"] = by_centre(answers, first)
             row["cases"] = len(answers)
             row["flipped"] = flips
             found[name] = row
@@ -223,18 +231,38 @@ def main() -> None:
                 asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
+def by_centre(answers: Answers, first: Answers) -> dict[str, dict[str, Any]]:
+    """Return cases and figures of each centre, over the classes that it holds."""
+    rows: dict[str, dict[str, Any]] = {}
+    for centre, mask in subgroups.masks(answers.cases.centre).items():
+        one, other = answers.where(mask), first.where(mask)
+        weights = figures.weights_of(one, EVALUATE)
+        rows[centre] = {"cases": len(one)}
+        for key, of in (
+            ("balanced_accuracy", figures.balanced_accuracy),
+            ("melanoma_auc", figures.melanoma_auc),
+        ):
+            rows[centre][key] = figures.figure(of(one), weights)
+            rows[centre][f"{key}_to_first"] = figures.difference(of(one), of(other), weights)
+    return rows
+
+
 def tell(name: str, row: dict[str, Any]) -> None:
-    def said(key: str) -> str:
-        return "{value:.3f} ({low:.3f} to {high:.3f})".format(**row[key])
+    def said(one: dict[str, Any], key: str) -> str:
+        found, gained = (
+            "-" if value["value"] is None else "{value:.3f} ({low:.3f} to {high:.3f})".format(**value)
+            for value in (one[key], one[f"{key}_to_first"])
+        )
+        return f"{key.replace('_', ' ')} {found}, to the first {gained}"
 
     print(
-        f"{name:24} balanced accuracy {said('balanced_accuracy')}, to the first "
-        f"{said('balanced_accuracy_to_first')}; melanoma AUC {said('melanoma_auc')}, to the first "
-        f"{said('melanoma_auc_to_first')}; macro AUC {said('macro_auc')}, to the first "
-        f"{said('macro_auc_to_first')}; training {row['training']}, {row['seconds']} s"
-        + "".join(f", {edit} flips {share:.3f}" for edit, share in row["flipped"].items()),
-        flush=True,
+        f"{name:24} {said(row, 'balanced_accuracy')}; {said(row, 'melanoma_auc')}; {said(row, 'macro_auc')}; "
+        f"training {row['training']}, {row['seconds']} s"
+        + "".join(f", {edit} flips {share:.3f}" for edit, share in row["flipped"].items())
     )
+    for centre, one in row["centres"].items():
+        print(f"  {centre:10} {one['cases']:5} {said(one, 'balanced_accuracy')}; {said(one, 'melanoma_auc')}")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

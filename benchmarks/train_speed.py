@@ -6,33 +6,26 @@ Lite0 at 160 px, all sixteen augmentations with the chances of presets/paper.yam
 `Fitting.one_epoch`: Arrow shards, augmentation in processes, clipping, weight averaging, progress. The bare
 step is forward, backward and update of the same network on one batch that never changes. The common recipe
 decodes the JPEG files with Pillow, augments with torchvision, and trains in float32 with torch's DataLoader
-and as many processes. Each is a process of its own, so that what `dermaflow.train` sets for torch's threads
-does not help the common recipe; they take turns, and whoever waits is idle. Figures are medians over the
-rounds, ratios are taken within a round. That `dermaflow.train` keeps freed memory holds for all three.
+and as many processes (common_recipe.py). Each is a process of its own, so that what `dermaflow.train` sets
+for torch's threads and memory does not help the common recipe; they take turns, and whoever waits is idle.
+Figures are medians over the rounds, ratios are taken within a round.
 `of_bare_step` and `times_common_recipe` are those of the worse batch size.
 """
 
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 import albumentations
 import cv2
 import numpy as np
-import timm
 import torch
-from PIL import Image
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from dermaflow import params
 from dermaflow.images import store
@@ -44,6 +37,7 @@ from dermaflow.train import loop, machine
 from dermaflow.train.augment import Augment
 from dermaflow.train.batches import Rows, TrainBatches
 from dermaflow.train.params import AugmentParams
+from turns import Turns, take
 
 PART = ("2018", {"train": ["ISIC2018_Task3_Training_Input"]})
 BACKBONE, CLASSES, PX = "tf_efficientnet_lite0", 7, 160
@@ -110,125 +104,7 @@ def bare(asked: argparse.Namespace, batch: int) -> Callable[[], int]:
     return epoch
 
 
-class Files(Dataset[tuple[torch.Tensor, int]]):
-    """What everyone writes first: a file a case, Pillow, a list of transforms."""
-
-    def __init__(self, files: list[Path], targets: list[int]) -> None:
-        self.files, self.targets, self.transform = files, targets, common_transforms()
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.open(self.files[row]).convert("RGB")), self.targets[row]
-
-
-def common_transforms() -> transforms.Compose:
-    """Return torchvision's nearest to our sixteen, with the same chances.
-
-    Elastic deformation has torchvision's own smoothing of 5 pixels: with our 50 it takes far longer.
-    """
-    some, kinds = transforms.RandomApply, transforms
-    blurs = kinds.RandomChoice([kinds.GaussianBlur(3), kinds.GaussianBlur(5)])
-    warps = kinds.RandomChoice(
-        [kinds.RandomPerspective(0.2, p=1), kinds.RandomPerspective(0.4, p=1), kinds.ElasticTransform(50.0)]
-    )
-    return kinds.Compose(
-        [
-            kinds.Resize(PX),
-            kinds.CenterCrop(PX),
-            some([kinds.RandomRotation((90, 90))], p=0.5),
-            kinds.RandomHorizontalFlip(),
-            kinds.RandomVerticalFlip(),
-            some([kinds.RandomRotation(90)], p=0.5),
-            some([kinds.ColorJitter(brightness=0.2)], p=0.75),
-            some([kinds.ColorJitter(contrast=0.2)], p=0.75),
-            some([blurs], p=0.7),
-            some([warps], p=0.7),
-            kinds.RandomEqualize(p=0.7),
-            some([kinds.ColorJitter(hue=0.05, saturation=0.08)], p=0.5),
-            some([kinds.RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1))], p=0.85),
-            kinds.ToTensor(),
-            kinds.Normalize([0.5] * 3, [0.5] * 3),
-            kinds.RandomErasing(p=0.7, scale=(0.14, 0.14), ratio=(1, 1)),
-        ]
-    )
-
-
-def common(asked: argparse.Namespace, batch: int) -> Callable[[], int]:
-    """Return a function that takes one epoch of the common recipe."""
-    source = listed(asked)
-    files = [source.root / entry.file for entry in source.entries]
-    network = timm.create_model(BACKBONE, num_classes=CLASSES)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
-    batches = DataLoader(
-        Files(files, [row % CLASSES for row in range(len(files))]),
-        batch_size=batch,
-        shuffle=True,
-        num_workers=asked.workers,
-        drop_last=True,
-        persistent_workers=asked.workers > 0,
-    )
-
-    def epoch() -> int:
-        network.train()
-        for image, target in batches:
-            optimizer.zero_grad()
-            loss = cross_entropy(network(image), target)
-            loss.backward()
-            optimizer.step()
-            loss.item()
-        return len(batches) * batch
-
-    return epoch
-
-
-VARIANTS = {"ours": ours, "bare": bare, "common": common}
-
-
-class Turns:
-    """One variant in a process of its own, which works when asked and else sleeps."""
-
-    def __init__(self, name: str, batch: int, asked: argparse.Namespace) -> None:
-        own = ("--only", name, "--shards", str(asked.shards), "--batches", str(batch))
-        same = [f"--{key}={getattr(asked, key)}" for key in ("isic", "images", "workers", "threads")]
-        env = {key: value for key, value in os.environ.items() if name != "common" or key != "GOMP_SPINCOUNT"}
-        command = [sys.executable, __file__, *own, *same]
-        self.process = subprocess.Popen(
-            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
-        self.said()  # it is ready
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-    def rate(self) -> float:
-        """Return images/s of one epoch."""
-        print("go", file=self.process.stdin, flush=True)
-        return float(self.said())
-
-    def said(self) -> str:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("a variant ended before its turn; see its message above")
-        return line
-
-
-def take_turns(asked: argparse.Namespace) -> None:
-    """Be one variant: an epoch for each line of the standard input."""
-    torch.set_num_threads(asked.threads)
-    torch.manual_seed(7)
-    epoch = VARIANTS[asked.only](asked, asked.batches[0])
-    epoch()  # starts the loading processes, warms the caches
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        images = epoch()
-        print(images / (time.perf_counter() - start), flush=True)
+OURS = {"ours": ours, "bare": bare}
 
 
 def alone(settings: AugmentParams, images: list[np.ndarray]) -> float:
@@ -270,13 +146,33 @@ def elastic_forms(images: list[np.ndarray]) -> Iterator[tuple[str, float, float,
         yield name, spent, float(np.mean(changed)), float(np.abs(field).mean())
 
 
+def arguments(asked: argparse.Namespace, batch: int) -> list[str]:
+    """Return what a process of our own is asked for."""
+    same = [f"--{key}={getattr(asked, key)}" for key in ("isic", "images", "workers", "threads", "shards")]
+    return [*same, f"--batches={batch}"]
+
+
+def common_recipe(asked: argparse.Namespace, batch: int) -> list[str]:
+    """Return the command of the common recipe on the same images."""
+    source, files = listed(asked), asked.shards / "files.txt"
+    files.write_text("".join(f"{source.root / entry.file}\n" for entry in source.entries), encoding="utf-8")
+    return [
+        str(Path(__file__).with_name("common_recipe.py")),
+        *(f"--files={files}", f"--backbone={BACKBONE}", f"--classes={CLASSES}", f"--px={PX}"),
+        *(f"--batch={batch}", f"--workers={asked.workers}", f"--threads={asked.threads}"),
+    ]
+
+
 def measure(asked: argparse.Namespace) -> dict[str, float]:
     figures: dict[str, float] = {}
+    plain = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
     for batch in asked.batches:
+        how = {name: ([__file__, f"--only={name}", *arguments(asked, batch)], os.environ) for name in OURS}
+        how["common"] = (common_recipe(asked, batch), plain)
         with ExitStack() as running:
-            turns = {name: running.enter_context(Turns(name, batch, asked)) for name in VARIANTS}
-            found = [{name: one.rate() for name, one in turns.items()} for _ in range(asked.rounds)]
-        rates = {name: np.array([one[name] for one in found]) for name in VARIANTS}
+            variants = {name: running.enter_context(Turns(*start)) for name, start in how.items()}
+            found = [{name: one.rate() for name, one in variants.items()} for _ in range(asked.rounds)]
+        rates = {name: np.array([one[name] for one in found]) for name in variants}
         figures |= {f"{name}_images_per_s_{batch}": float(np.median(rate)) for name, rate in rates.items()}
         figures[f"of_bare_step_{batch}"] = float(np.median(rates["ours"] / rates["bare"]))
         figures[f"times_common_recipe_{batch}"] = float(np.median(rates["ours"] / rates["common"]))
@@ -303,11 +199,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=OURS, help=argparse.SUPPRESS)
     parser.add_argument("--shards", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.only:
-        take_turns(asked)
+        torch.set_num_threads(asked.threads)
+        torch.manual_seed(7)
+        take(OURS[asked.only](asked, asked.batches[0]))
         return
 
     with tempfile.TemporaryDirectory() as home:
