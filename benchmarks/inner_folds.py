@@ -33,7 +33,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dermaflow import outputs, params, sources
-from dermaflow.evaluate import figures, intervals, members, stress, subgroups
+from dermaflow.evaluate import figures, intervals, members, metrics, stress, subgroups
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.evaluate.perturbations import PERTURBATIONS, Edit
@@ -216,6 +216,7 @@ def main() -> None:
                 ("balanced_accuracy", figures.balanced_accuracy),
                 ("melanoma_auc", figures.melanoma_auc),
                 ("macro_auc", lambda one: intervals.macro_auc(one.target, one.probability)),
+                ("log_loss", lambda one: intervals.mean(metrics.log_losses(one.target, one.probability))),
             ):
                 row[key] = figures.figure(of(answers), weights)
                 row[f"{key}_to_first"] = figures.difference(of(answers), of(first), weights)
@@ -257,7 +258,7 @@ def tell(name: str, row: dict[str, Any]) -> None:
 
     print(
         f"{name:24} {said(row, 'balanced_accuracy')}; {said(row, 'melanoma_auc')}; {said(row, 'macro_auc')}; "
-        f"training {row['training']}, {row['seconds']} s"
+        f"{said(row, 'log_loss')}; training {row['training']}, {row['seconds']} s"
         + "".join(f", {edit} flips {share:.3f}" for edit, share in row["flipped"].items())
     )
     for centre, one in row["centres"].items():
