@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dermaflow import outputs, params, sources
 from dermaflow.evaluate import figures, intervals, members, metrics, stress, subgroups
 from dermaflow.evaluate.answers import Answers
+from dermaflow.evaluate.intervals import Weighted
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.evaluate.perturbations import PERTURBATIONS, Edit
 from dermaflow.images import store
@@ -48,6 +50,12 @@ from dermaflow.train import member
 from dermaflow.train.params import AugmentParams, TrainParams
 
 EVALUATE = EvaluateParams(bootstrap=1000)
+FIGURES: dict[str, Callable[[Answers], Weighted]] = {
+    "balanced_accuracy": figures.balanced_accuracy,
+    "melanoma_auc": figures.melanoma_auc,
+    "macro_auc": lambda one: intervals.macro_auc(one.target, one.probability),
+    "log_loss": lambda one: intervals.mean(metrics.log_losses(one.target, one.probability)),
+}
 STRESSED = 300
 """Validated images of a fold whose decisions are put under stress, at most."""
 
@@ -210,16 +218,7 @@ def main() -> None:
             began = time.perf_counter()
             answers, flips = score(settings, search, cases, Path(home), (asked.keep or Path(home)) / name)
             first = answers if first is None else first
-            weights = figures.weights_of(answers, EVALUATE)
-            row: dict[str, Any] = {"seconds": round(time.perf_counter() - began)}
-            for key, of in (
-                ("balanced_accuracy", figures.balanced_accuracy),
-                ("melanoma_auc", figures.melanoma_auc),
-                ("macro_auc", lambda one: intervals.macro_auc(one.target, one.probability)),
-                ("log_loss", lambda one: intervals.mean(metrics.log_losses(one.target, one.probability))),
-            ):
-                row[key] = figures.figure(of(answers), weights)
-                row[f"{key}_to_first"] = figures.difference(of(answers), of(first), weights)
+            row = {"seconds": round(time.perf_counter() - began), **compared(answers, first, FIGURES)}
             row["training"] = round(
                 training_work(settings, len(cases) - len(answers) // len(search["folds"]))
             )
@@ -232,19 +231,22 @@ def main() -> None:
                 asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
+def compared(answers: Answers, first: Answers, names: Iterable[str]) -> dict[str, Any]:
+    """Return figures, and their differences to the first try's on the same cases."""
+    weights, row = figures.weights_of(answers, EVALUATE), {}
+    for name in names:
+        of = FIGURES[name]
+        row[name] = figures.figure(of(answers), weights)
+        row[f"{name}_to_first"] = figures.difference(of(answers), of(first), weights)
+    return row
+
+
 def by_centre(answers: Answers, first: Answers) -> dict[str, dict[str, Any]]:
     """Return cases and figures of each centre, over the classes that it holds."""
     rows: dict[str, dict[str, Any]] = {}
     for centre, mask in subgroups.masks(answers.cases.centre).items():
         one, other = answers.where(mask), first.where(mask)
-        weights = figures.weights_of(one, EVALUATE)
-        rows[centre] = {"cases": len(one)}
-        for key, of in (
-            ("balanced_accuracy", figures.balanced_accuracy),
-            ("melanoma_auc", figures.melanoma_auc),
-        ):
-            rows[centre][key] = figures.figure(of(one), weights)
-            rows[centre][f"{key}_to_first"] = figures.difference(of(one), of(other), weights)
+        rows[centre] = {"cases": len(one), **compared(one, other, ("balanced_accuracy", "melanoma_auc"))}
     return rows
 
 
