@@ -21,18 +21,33 @@ def under_microscope(radius, centre=None, soft=0, width=600, height=450):
     return (pixels * mask[..., None] + 4 * (1 - mask[..., None])).astype(np.uint8)
 
 
-@pytest.mark.parametrize("side", [300, 400, 600, 1000])
-def test_halving_first_is_close_to_one_area_step(side):
-    pixels = cv2.GaussianBlur(skin(side, side), (0, 0), 1.2)
+def textured(width, height):
+    """Skin with detail of about a pixel and a half."""
+    rng = np.random.default_rng(3)
+    fine = cv2.GaussianBlur(rng.normal(0, 60, (height, width, 3)), (0, 0), 1.2)
+    return np.clip(skin(width, height) + fine, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [101, 126, 150, 199, 200, 201, 210, 230, 249, 250, 300, 390, 400, 1000])
+def test_shrinking_is_close_to_one_area_step(side):
+    pixels = textured(side, side)
     direct = cv2.resize(pixels, (100, 100), interpolation=cv2.INTER_AREA)
-    assert cv2.PSNR(crop.resize(pixels, 100, 100), direct) > 45
+    assert cv2.PSNR(crop.resize(pixels, 100, 100), direct) > 39
+    assert cv2.PSNR(cv2.resize(pixels, (100, 100), interpolation=cv2.INTER_NEAREST), direct) < 35
 
 
-def test_a_side_that_is_odd_or_only_twice_too_long_is_not_halved():
-    for side in (201, 240, 301):
-        pixels = skin(side, side)
-        direct = cv2.resize(pixels, (100, 100), interpolation=cv2.INTER_AREA)
-        assert np.array_equal(crop.resize(pixels, 100, 100), direct)
+@pytest.mark.parametrize(("width", "height"), [(301, 301), (1000, 120), (130, 240), (3001, 64)])
+def test_an_odd_or_lopsided_image_shrinks_by_one_area_step(width, height):
+    pixels = textured(width, height)
+    direct = cv2.resize(pixels, (100, min(height, 100)), interpolation=cv2.INTER_AREA)
+    if height < 100:
+        direct = cv2.resize(direct, (100, 100), interpolation=cv2.INTER_CUBIC)
+    assert np.array_equal(crop.resize(pixels, 100, 100), direct)
+
+
+def test_a_square_of_the_right_size_stays_as_it_is():
+    pixels = textured(100, 100)
+    assert np.array_equal(crop.resize(pixels, 100, 100), pixels)
 
 
 def test_center_keeps_the_largest_square_in_the_middle():

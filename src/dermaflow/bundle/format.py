@@ -16,7 +16,7 @@ from dermaflow.images.prepare import Recipe
 from dermaflow.impute.apply import Imputer
 from dermaflow.taxonomy import VIEWS, View
 
-FORMAT = 1
+FORMAT = 2  # 1: images were shrunk by area alone
 FILE = "bundle.json"
 
 
