@@ -9,15 +9,22 @@ from dermaflow.images import contact, store
 from dermaflow.sources import open_source
 
 
-def test_a_sheet_has_a_line_a_row_and_shows_the_pixels(tmp_path):
+def test_a_sheet_shows_each_row_and_puts_short_ones_beside_each_other(tmp_path):
     out = tmp_path / "new" / "sheet.png"
-    white = skin(100, 100) * 0 + 255
-    contact.contact_sheet([[white * 0, white], [white]], ["one", "two"], out)
+    black, white = (skin(100, 100) * 0 + grey for grey in (0, 255))
+    contact.contact_sheet([[black, white], [white], [black], [white, black]], ["1", "2", "3", "4"], out)
     sheet = cv2.imread(str(out))
-    side, text = contact.CELL_PX, 20
-    assert sheet.shape[0] == 2 * (side + text)
-    assert (sheet[text : text + side, :side] == 0).all()
-    assert (sheet[2 * text + side :, :side] == 255).all()
+    side, text, step = contact.CELL_PX, 20, contact.CELL_PX + 4
+    assert sheet.shape[:2] == (2 * (side + text), 6 * step)
+    seen = [[sheet[text + top, left * step] for left in range(6)] for top in (0, text + side)]
+    greys = [[int(pixel.mean()) for pixel in line] for line in seen]
+    assert greys == [[0, 255, 255, 245, 0, 245], [255, 0, 245, 245, 245, 245]]
+
+
+def test_long_rows_of_a_sheet_stand_below_each_other(tmp_path):
+    out = tmp_path / "sheet.png"
+    contact.contact_sheet([[skin(9, 9)] * 4] * 2, ["one", "two"], out)
+    assert cv2.imread(str(out)).shape[:2] == (2 * (contact.CELL_PX + 20), 4 * (contact.CELL_PX + 4))
 
 
 def test_before_and_after_draws_the_kept_box(tmp_path):

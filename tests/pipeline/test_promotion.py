@@ -91,6 +91,18 @@ def test_rollback_goes_back_to_the_champion_before(finished, another):
     assert "no earlier champion" in failed.stderr
 
 
+def test_a_champion_that_the_store_has_lost_stands_in_nobodys_way(another, tmp_path, monkeypatch):
+    before = champion(another)
+    monkeypatch.setitem(another.env, "BENTOML_HOME", str(tmp_path / "emptied"))
+    done = another.run("dermaflow", "models", "promote")
+    assert f"the champion {before['tag']} is no longer in BentoML's store" in done.stderr
+    assert "is champion of skin-ensemble-demo" in done.stdout
+    assert champion(another)["tag"] != before["tag"]
+    assert "already decided" in another.run("dermaflow", "models", "promote").stdout
+    (tmp_path / "emptied").rename(tmp_path / "lost")
+    assert "is champion of" in another.run("dermaflow", "models", "promote").stdout
+
+
 def test_a_failed_gate_promotes_nothing_and_says_why(another):
     before = champion(another)
     another.change({"gate": {"min_macro_auc": 1.0}})

@@ -76,6 +76,15 @@ def champion(lineage: str) -> dict[str, Any]:
     return record
 
 
+def is_stored(tag: str) -> bool:
+    """Tell whether BentoML's store still holds a promoted bundle."""
+    try:
+        bentoml.models.get(tag)
+    except NotFound:
+        return False
+    return True
+
+
 def stored_folder(record: Mapping[str, Any]) -> Path:
     """Return the folder of a promoted bundle in BentoML's store."""
     return Path(_stored(record["tag"]).path)
@@ -99,7 +108,7 @@ def decided(digest: str, failed: list[str]) -> dict[str, Any] | None:
     decision = outputs.read_json(file)
     if decision["digest"] != digest or decision.get("failed") != failed:
         return None
-    if decision["promoted"] and not champion_file().exists():
+    if decision["promoted"] and not (champion_file().exists() and is_stored(decision["tag"])):
         return None
     return decision
 
@@ -219,9 +228,7 @@ def _store(
     decision: Mapping[str, Any],
 ) -> dict[str, Any]:
     tag = f"{registry.name}:{bundle.digest[:12]}"
-    try:
-        bentoml.models.get(tag)
-    except NotFound:
+    if not is_stored(tag):
         labels = {"lineage": registry.name, "view": bundle.view.name}
         with bentoml.models.create(tag, labels=labels, metadata=dict(provenance)) as model:
             for file in [

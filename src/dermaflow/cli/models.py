@@ -104,6 +104,12 @@ def _compare(champion: Mapping[str, Any] | None, digest: str) -> Any:  # noqa: A
     if champion["holdout_sha256"] != hashlib.sha256(outputs.holdout.path.read_bytes()).hexdigest():
         sys.stderr.write("promote: the champion was scored on another hold-out; the gate alone decides\n")
         return None
+    if not registry.is_stored(champion["tag"]):
+        sys.stderr.write(
+            f"promote: the champion {champion['tag']} is no longer in BentoML's store; "
+            "the gate alone decides\n"
+        )
+        return None
     return compare.against_champion(
         registry.stored_predictions(champion),
         outputs.ensemble_predictions.path,

@@ -17,12 +17,14 @@ from dermaflow.sources import Source
 
 CELL_PX: Final = 224
 _TEXT_PX: Final = 20
+_ACROSS: Final = 7
+"""Cells beside each other: short rows share a line of the sheet."""
 _BACKGROUND: Final = 245
 _BOX_RGB: Final = (255, 220, 0)
 
 
 def contact_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str], out: Path) -> None:
-    """Write a picture with one line a row of images, its title above.
+    """Write a picture of rows of images, each under its title; several short rows share a line.
 
     Args:
         rows: RGB images of any size, shape (h, w, 3); each is scaled to fit its cell.
@@ -35,7 +37,10 @@ def contact_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str], out: 
     if not rows:
         raise DataError("no image to show", str(out), "Name at least one image.")
     columns = max(len(row) for row in rows)
-    lines = [_line(row, title, columns) for row, title in zip(rows, titles, strict=True)]
+    strips = [_strip(row, title, columns) for row, title in zip(rows, titles, strict=True)]
+    beside = min(len(strips), max(1, _ACROSS // columns))
+    strips += [np.full_like(strips[0], _BACKGROUND)] * (-len(strips) % beside)
+    lines = [np.concatenate(strips[at : at + beside], axis=1) for at in range(0, len(strips), beside)]
     sheet = cv2.cvtColor(np.concatenate(lines), cv2.COLOR_RGB2BGR)
     out.parent.mkdir(parents=True, exist_ok=True)
     done, file = cv2.imencode(out.suffix, sheet)
@@ -105,12 +110,12 @@ def _fitted(pixels: Pixels) -> Pixels:
     return crop.resize(pixels, max(1, round(pixels.shape[1] * zoom)), max(1, round(pixels.shape[0] * zoom)))
 
 
-def _line(row: Sequence[Pixels], title: str, columns: int) -> Pixels:
-    """Return one line of the sheet, shape (cell + text, columns * cell, 3)."""
-    line = np.full((CELL_PX + _TEXT_PX, columns * (CELL_PX + 4), 3), _BACKGROUND, np.uint8)
-    cv2.putText(line, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+def _strip(row: Sequence[Pixels], title: str, columns: int) -> Pixels:
+    """Return one row under its title, shape (cell + text, columns * cell, 3)."""
+    strip = np.full((CELL_PX + _TEXT_PX, columns * (CELL_PX + 4), 3), _BACKGROUND, np.uint8)
+    cv2.putText(strip, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     for number, pixels in enumerate(row):
         fitted = _fitted(pixels)
         left, top = number * (CELL_PX + 4), _TEXT_PX
-        line[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
-    return line
+        strip[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    return strip

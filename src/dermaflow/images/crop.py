@@ -89,9 +89,9 @@ def resize(pixels: Pixels, width: int, height: int) -> Pixels:
     factors = _factors(pixels, width, height)
     down = min(width, pixels.shape[1]), min(height, pixels.shape[0])
     if max(factors) < 2:  # noqa: PLR2004
-        pixels = _to(pixels, down, cv2.INTER_LINEAR_EXACT)
+        pixels = _to(pixels, down, cv2.INTER_LINEAR)
     elif min(factors) >= 2 and max(factors) < HALVE:  # noqa: PLR2004
-        pixels = _halved(_to(pixels, (2 * width, 2 * height), cv2.INTER_LINEAR_EXACT))
+        pixels = _halved(_to(pixels, (2 * width, 2 * height), cv2.INTER_LINEAR))
     else:  # odd or lopsided
         pixels = _to(pixels, down, cv2.INTER_AREA)
     return _to(pixels, (width, height), cv2.INTER_CUBIC)

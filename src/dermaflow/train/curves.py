@@ -20,6 +20,7 @@ def plot(history: list[Record], best_epoch: int, out: Path) -> None:
                 axes.plot(epochs, values, marker="o", markersize=3, label=name.replace("_", " "))
             axes.axvline(best_epoch, color=GREY, linewidth=0.8, linestyle="--", label="best epoch")
             axes.set_xlabel("epoch")
+            axes.locator_params("x", integer=True)
             axes.grid(alpha=0.3)
             axes.legend()
 
