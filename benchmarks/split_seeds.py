@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[2018, 2019, 2020])
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    os.environ["DERMAFLOW_ROOT"] = str(asked.project)
+    os.environ["DERMAFLOW_ROOT"] = str(asked.project.resolve())  # the stages run in another folder
     params = asked.project / "params.yaml"
     before = params.read_text(encoding="utf-8")
     settings = merged(yaml.safe_load(before), yaml.safe_load(asked.changes.read_text(encoding="utf-8")))
@@ -72,12 +72,8 @@ def main() -> None:
             found[str(seed)] = row
             for name in ("balanced_accuracy", "melanoma_auc"):
                 mean = float(np.mean([one[name]["value"] for one in found.values()]))
-                print(
-                    seed,
-                    name,
-                    "{value:.3f} ({low:.3f} to {high:.3f})".format(**row[name]),
-                    f"mean {mean:.3f}",
-                )
+                said = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row[name])
+                print(f"seed {seed}: {name.replace('_', ' ')} {said}, mean so far {mean:.3f}")
             sys.stdout.flush()
             if asked.json:
                 asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

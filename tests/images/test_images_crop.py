@@ -21,6 +21,13 @@ def under_microscope(radius, centre=None, soft=0, width=600, height=450):
     return (pixels * mask[..., None] + 4 * (1 - mask[..., None])).astype(np.uint8)
 
 
+@pytest.mark.parametrize("side", [300, 400, 600, 1000])
+def test_halving_first_is_close_to_one_area_step(side):
+    pixels = cv2.GaussianBlur(skin(side, side), (0, 0), 1.2)
+    direct = cv2.resize(pixels, (100, 100), interpolation=cv2.INTER_AREA)
+    assert cv2.PSNR(crop.resize(pixels, 100, 100), direct) > 45
+
+
 def textured(width, height):
     """Skin with detail of about a pixel and a half."""
     rng = np.random.default_rng(3)
