@@ -24,8 +24,8 @@ SECTIONS = (
 )  # fmt: skip
 
 
-def test_the_four_presets_are_there():
-    assert [file.stem for file in PRESETS] == ["ham10000", "laptop", "paper", "sample"]
+def test_the_five_presets_are_there():
+    assert [file.stem for file in PRESETS] == ["ham10000", "laptop", "night", "paper", "sample"]
 
 
 @pytest.mark.parametrize("file", PRESETS, ids=lambda file: file.stem)
