@@ -1,11 +1,11 @@
 """One member, one fold, on the hold-outs of several splits: beyond one split's luck.
 
-    python benchmarks/split_seeds.py benchmarks/one_member.yaml --project DIR [--seeds 2018 2019 2020] [--json FILE]
+    python benchmarks/split_seeds.py benchmarks/one_member.yaml --project DIR [--seeds N ...] [--json FILE]
 
-For each seed the project's own stages deal anew (`split.seed`), train the first fold of the first model and
-predict its hold-out, which is scored by decision score. The file of changes is merged into params.yaml, section
-by section, for the time of the run. Use a copy of a project: outputs of its own split are replaced. The
-configuration is to be chosen before, on inner folds.
+For each seed (default 2018 2019 2020) the project's own stages deal anew (`split.seed`), train the first fold
+of the first model and predict its hold-out, which is scored by decision score. The file of changes is merged
+into params.yaml, section by section, for the time of the run. Use a copy of a project: outputs of its own
+split are replaced. The configuration is to be chosen before, on inner folds.
 """
 
 import argparse
