@@ -33,7 +33,7 @@ class BundleParams(Params):
     """What may be served."""
 
     section: ClassVar[str] = "bundle"
-    max_multiply_adds: Annotated[float, Field(gt=0)]  # members x views x one pass; 4.5e9 is about 40 ms
+    max_multiply_adds: Annotated[float, Field(gt=0)]  # members x views x one pass
 
 
 class GateParams(Params):

@@ -5,6 +5,7 @@ hold-out and in the service by all of them, which are a little surer together th
 fewer, supposes: the reliability on the hold-out shows what is left of that.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +113,10 @@ def ensemble(
         for member, weight in zip(found, weights, strict=True)
     ]
     order = [{"model": row["model"], "fold": row["fold"]} for row in rows]
-    models = list(dict.fromkeys(member.model for member in found))
+    counts = Counter(member.model for member in found)
+    members_of = ", ".join(f"{count} of {model}" for model, count in counts.items())
     lead = (
-        f"{len(found)} members of {len(models)} models ({', '.join(models)}), weights {params.weights}, "
+        f"Members: {members_of}; weights {params.weights}, "
         f"temperature {1 / beta:.3f} fitted out of fold, {len(view.classes)} diagnoses."
     )
     content = report.Content(
@@ -124,7 +126,7 @@ def ensemble(
         metrics=metrics,
         plots=plots,
         funnel=funnel,
-        scored=[*(f"by model {model}" for model in models), "by the ensemble"],
+        scored=[*(f"by model {model}" for model in counts), "by the ensemble"],
         extra=[
             ("When to refer", _operating_point(metrics, params)),
             ("Prediction sets", _sets(metrics, decision, params)),

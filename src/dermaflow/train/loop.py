@@ -105,12 +105,11 @@ def fit(
     drawn = shares.sum(axis=0)
     weights = class_weights(drawn, model.class_weights)
     if model.loss == "logit_adjusted":
-        added, learned = (
-            log_priors(shares, len(training), model.sampler_counts),
-            np.full_like(drawn, 1 / len(drawn)),
-        )
+        added = log_priors(shares, len(training), model.sampler_counts)
+        learned = np.full_like(drawn, 1 / len(drawn))
     else:
-        added, learned = np.zeros_like(shares), learned_prior(drawn, weights)
+        added = np.zeros_like(shares)
+        learned = learned_prior(drawn, weights)
 
     with reproducible(train.threads):
         accelerator = accelerate(train.precision)
