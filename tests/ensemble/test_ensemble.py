@@ -226,6 +226,7 @@ def test_all_files_are_written_and_the_table_is_as_declared(project, world):
 
 def test_the_report_says_what_was_fitted_and_how_often_the_hold_out_was_scored(world):
     text = world[3].report_html
+    assert "Members: 3 of a, 3 of b; weights equal" in text
     assert "scored 3 times: by model a, by model b, by the ensemble" in text
     assert "When to refer" in text
     assert "Prediction sets" in text
