@@ -62,16 +62,23 @@ def test_what_is_asked_for_on_a_gpu_is_taken(precision, wanted, gpu, asked):
     assert asked["mixed_precision"] == wanted
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_fp16_trains_and_resumes_its_scale_of_the_loss(tiny_model):
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16", pytest.param("fp16", marks=NEEDS_GPU)])
+def test_a_step_is_taken_in_each_precision_and_fp16_keeps_its_scale_of_the_loss(precision, tiny_model):
     from dermaflow.model.network import build
     from dermaflow.train.loop import Fitting
 
-    model, accelerator = tiny_model(), machine.accelerate("fp16")
-    fitting = Fitting.start(build(model, 3), accelerator, model, 1, [1, 1, 1])
-    batch = (torch.zeros((4, 32, 32, 3), dtype=torch.uint8), torch.zeros((4, 11)), torch.tensor([0, 1, 2, 0]))
+    model, accelerator = tiny_model(), machine.accelerate(precision)
+    fitting = Fitting.start(build(model, 3), accelerator, model, 1, [1, 1, 1], [[0, 0, 0]])
+    target, centre = torch.tensor([0, 1, 2, 0]), torch.zeros(4, dtype=torch.int64)
+    batch = (torch.zeros((4, 32, 32, 3), dtype=torch.uint8), torch.zeros((4, 11)), target, centre)
+    before = [parameter.detach().clone() for parameter in fitting.plain.parameters()]
     assert fitting.one_step(batch) > 0
-    assert fitting.state()["scaler"]["scale"] > 1
+    if precision != "fp16":  # whose first scale may be too large, and then only the scale changes
+        assert any(not torch.equal(*pair) for pair in zip(before, fitting.plain.parameters(), strict=True))
+    assert (fitting.state()["scaler"].get("scale", 0) > 1) == (precision == "fp16")
 
 
 def test_an_unknown_precision_is_refused():
