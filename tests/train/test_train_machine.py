@@ -66,7 +66,7 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", pytest.param("fp16", marks=NEEDS_GPU)])
-def test_a_step_is_taken_in_each_precision_and_fp16_keeps_its_scale_of_the_loss(precision, tiny_model):
+def test_a_step_is_taken_in_each_precision_and_fp16_has_a_scale_of_the_loss(precision, tiny_model):
     from dermaflow.model.network import build
     from dermaflow.train.loop import Fitting
 
