@@ -3,11 +3,13 @@
 from dermaflow import outputs, params, quality
 from dermaflow.files import digest
 from dermaflow.splits.certificate import certify
+from dermaflow.splits.params import SplitParams
 
 
 def main() -> None:
     cases, patients = outputs.cases.read(), outputs.patients.read()
-    report = quality.validate_prepared(cases, patients, folds=len(params.names("folds")))
+    folds = params.load(SplitParams).dealt(params.names("folds"))
+    report = quality.validate_prepared(cases, patients, folds)
     quality.raise_if_critical(report)
     found = certify(
         cases,

@@ -12,7 +12,8 @@ FACTS = ["image_id", "width", "height", "sha256", "readable"]
 
 
 def main() -> None:
-    names, folds, settings = params.names("releases"), len(params.names("folds")), params.load(SplitParams)
+    names, settings = params.names("releases"), params.load(SplitParams)
+    folds = settings.dealt(params.names("folds"))
     tables = {name: outputs.releases.of(name).read() for name in names}
     facts = {name: outputs.facts.of(name).read(FACTS) for name in names}
     thumbnails = {name: partial(outputs.facts.of(name).blocks, "thumbnail") for name in names}

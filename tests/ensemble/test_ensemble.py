@@ -235,3 +235,15 @@ def test_the_report_says_what_was_fitted_and_how_often_the_hold_out_was_scored(w
 def _softmax(values):
     e = np.exp(values - values.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
+
+
+def test_where_not_all_folds_are_trained_only_their_cases_are_answered_out_of_fold(world):
+    cases, holdout, found, _ = world
+    trained = [member for member in found if member.fold < 2]
+    result = made_ensemble(trained, cases, holdout)
+    inside = cases[(cases.split == "train") & cases.fold.isin([0, 1])]
+    assert 0 < len(inside) < (cases.split == "train").sum()
+    assert result.metrics["out_of_fold"]["cases"] == len(inside)
+    assert result.metrics["hold_out"]["cases"] == len(holdout)
+    told = result.predictions[result.predictions.split == "out_of_fold"]
+    assert set(told.image_id) == set(inside.image_id)

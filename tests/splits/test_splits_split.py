@@ -8,7 +8,7 @@ import pytest
 from split_world import RANKS, facts_of, picture, place, split, world
 
 from dermaflow import outputs, releases
-from dermaflow.errors import DataError
+from dermaflow.errors import DataError, ParamsError
 from dermaflow.splits import groups, ledger
 from dermaflow.splits import split as room
 from dermaflow.splits.params import SplitParams
@@ -298,3 +298,12 @@ def test_the_official_tables_split_cleanly_in_seconds(isic):
     assert all(entry[kind] == 0 for entry in result.ledger["overlaps"] for kind in ledger.KINDS)
     random = result.ledger["random_split"]["overlaps"][-1]
     assert random["patient"] > 100
+
+
+def test_as_many_folds_are_dealt_as_are_trained_or_more():
+    assert SplitParams().dealt(["0", "1", "2"]) == 3
+    assert SplitParams(folds=10).dealt(["0", "1", "2"]) == 10
+    with pytest.raises(ParamsError, match=r"folds names 3, but 3 folds are dealt.*set split\.folds"):
+        SplitParams(folds=3).dealt(["0", "3"])
+    with pytest.raises(ParamsError, match="folds names 4, but 2 folds are dealt"):
+        SplitParams().dealt(["0", "4"])

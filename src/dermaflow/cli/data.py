@@ -9,7 +9,7 @@ import typer
 
 from dermaflow import datadir, outputs
 from dermaflow.errors import DataError
-from dermaflow.params import names
+from dermaflow.params import load, names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,12 +158,13 @@ def legacy_split(out: Annotated[Path, typer.Option(help="The CSV, e.g. splits/le
     With split.file: legacy.csv in params.yaml the pipeline takes it, and the certificate refuses it.
     """
     from dermaflow.splits import legacy  # noqa: PLC0415
+    from dermaflow.splits.params import SplitParams  # noqa: PLC0415
 
     tables = _tables()
     if not set(legacy.NEEDS) <= set(tables):
         raise DataError(f"it needs {' and '.join(legacy.NEEDS)}", "params.yaml, releases", "Name both there.")
     rows = legacy.rebuild(tables)
-    _write_csv(legacy.as_file(rows, len(names("folds"))), out)
+    _write_csv(legacy.as_file(rows, load(SplitParams).dealt(names("folds"))), out)
     told = legacy.shown(tables)["legacy_split"]
     print(
         f"{out}: {told['images']['train']:,} training and {told['images']['validation']:,} validation "

@@ -25,7 +25,7 @@ def checks(cases: pd.DataFrame, patients: pd.DataFrame, folds: int) -> list[Chec
     Args:
         cases: rows of outputs.cases.
         patients: rows of outputs.patients.
-        folds: number of folds that params.yaml names.
+        folds: number of folds that were dealt.
     """
     kept = cases[cases["split"] != "dropped"].drop(columns=["age_years", "sex", "site"])
     frame = kept.merge(patients, on="image_id", how="left", indicator=True)

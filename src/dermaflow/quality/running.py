@@ -27,7 +27,7 @@ def validate_prepared(cases: pd.DataFrame, patients: pd.DataFrame, folds: int) -
     Args:
         cases: rows of outputs.cases.
         patients: rows of outputs.patients.
-        folds: number of folds that params.yaml names.
+        folds: number of folds that were dealt.
     """
     return run(prepared.checks(cases, patients, folds))
 

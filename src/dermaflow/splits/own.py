@@ -31,7 +31,7 @@ def read(file: Path, folds: int) -> "pd.Series[str]":
 
     Args:
         file: columns image (each once), split, fold; others are ignored.
-        folds: number of folds in params.yaml.
+        folds: how many the training rows are dealt into.
 
     Returns:
         `hold_out`, or the fold's number as text, by image id.
@@ -61,7 +61,7 @@ def read(file: Path, folds: int) -> "pd.Series[str]":
         raise DataError(
             f"{wrong.sum()} rows have a fold that does not fit: {first_ten(cells['fold'][wrong].unique())}",
             table.rows(wrong),
-            f"Write 0 to {folds - 1} in training rows (params.yaml: folds) and nothing in hold_out rows.",
+            f"Write 0 to {folds - 1} in training rows (params.yaml: split.folds) and none in hold_out rows.",
         )
     return split.where(aside, cells["fold"]).set_axis(cells["image_id"])
 
@@ -93,6 +93,6 @@ def place(
         raise DataError(
             f"no image that can be used stands in {', '.join(empty)}",
             "the split file",
-            "List images with a file for the hold-out and for every fold of params.yaml.",
+            "List images with a file for the hold-out and for every fold.",
         )
     return placed

@@ -1,9 +1,11 @@
 """Section `split` of params.yaml."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from dermaflow.errors import ParamsError, first_ten
 from dermaflow.params import Params
 
 
@@ -16,6 +18,9 @@ class SplitParams(Params):
     """A CSV in splits/ (image, split, fold) to take instead of dealing; certified like our own."""
     hold_out: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of the groups, weighed by their images, that is set aside first and opened once."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """How many folds to deal; null: as many as are trained (`folds`). With more, each member learns from a
+    larger share of the images, and only the images of the trained folds are answered out of fold."""
     seed: int = 2018
     """Another number deals the groups anew."""
     near_hamming: Annotated[int, Field(ge=0, le=10)] = 8
@@ -26,3 +31,22 @@ class SplitParams(Params):
     """Images: a larger group stops the stage (the largest patient of 2020 has 115)."""
     conflicts: Literal["drop", "error"] = "drop"
     """What to do about identical images with different diagnoses."""
+
+    def dealt(self, trained: Sequence[str]) -> int:
+        """Return how many folds to deal.
+
+        Args:
+            trained: section `folds`, numbers as text.
+
+        Raises:
+            ParamsError: a fold is to be trained that is not dealt.
+        """
+        dealt = len(trained) if self.folds is None else self.folds
+        strange = sorted(set(trained) - {str(number) for number in range(dealt)})
+        if strange:
+            raise ParamsError(
+                f"folds names {first_ten(strange)}, but {dealt} folds are dealt",
+                "params.yaml",
+                f"Name folds of 0 to {dealt - 1}, or set split.folds to how many there shall be.",
+            )
+        return dealt
