@@ -14,6 +14,7 @@ from tests_paths import ROOT
 REDUCED = {
     "sizes": [64],
     "folds": [0, 1],
+    "split": {"folds": 3},  # a third fold that no member validates
     "train": {"batch": 16, "views": 1},
     "models": {
         "lite0": {"stored_px": 64, "input_px": 64, "epochs": 1, "drawn_images": 64},
