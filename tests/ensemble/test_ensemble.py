@@ -232,11 +232,6 @@ def test_the_report_says_what_was_fitted_and_how_often_the_hold_out_was_scored(w
     assert "Prediction sets" in text
 
 
-def _softmax(values):
-    e = np.exp(values - values.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-
 def test_where_not_all_folds_are_trained_only_their_cases_are_answered_out_of_fold(world):
     cases, holdout, found, _ = world
     trained = [member for member in found if member.fold < 2]
@@ -247,3 +242,8 @@ def test_where_not_all_folds_are_trained_only_their_cases_are_answered_out_of_fo
     assert result.metrics["hold_out"]["cases"] == len(holdout)
     told = result.predictions[result.predictions.split == "out_of_fold"]
     assert set(told.image_id) == set(inside.image_id)
+
+
+def _softmax(values):
+    e = np.exp(values - values.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
