@@ -69,7 +69,8 @@ def test_the_model_card_goes_with_the_bundle(finished):
 
 def test_the_results_are_printed(finished):
     table = finished.run("dermaflow", "evaluate").stdout
-    *rows, openings = table.splitlines()[2:]
+    _, notice, _, *rows, openings = table.splitlines()
+    assert notice.startswith("Not a medical device. ")
     assert [line.split()[0] for line in rows] == ["lite0", "tiny", "ensemble"]
     assert "scored 3 times" in openings
 

@@ -33,7 +33,8 @@ def evaluate() -> None:
         for name, figures in metrics.items()
     ]
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    print(f"Hold-out, {metrics['ensemble']['cases']} cases, 95 % intervals. {bundle['notice']}")
+    print(f"Hold-out, {metrics['ensemble']['cases']} cases, 95 % intervals.")
+    print(f"Not a medical device. {bundle['notice']}")
     for row in [heads, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     scored = openings.count(outputs.reports_dir(""), bundle["inputs"]["holdout"])
