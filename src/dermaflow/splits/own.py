@@ -61,7 +61,8 @@ def read(file: Path, folds: int) -> "pd.Series[str]":
         raise DataError(
             f"{wrong.sum()} rows have a fold that does not fit: {first_ten(cells['fold'][wrong].unique())}",
             table.rows(wrong),
-            f"Write 0 to {folds - 1} in training rows (params.yaml: split.folds) and none in hold_out rows.",
+            f"Write 0 to {folds - 1} in training rows and none in hold_out rows; params.yaml says how many "
+            "folds there are (split.folds, or where that is null as many as folds names).",
         )
     return split.where(aside, cells["fold"]).set_axis(cells["image_id"])
 
