@@ -11,6 +11,7 @@ split are replaced. The configuration is to be chosen before, on inner folds.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,6 +61,7 @@ def main() -> None:
     settings = merged(yaml.safe_load(before), yaml.safe_load(asked.changes.read_text(encoding="utf-8")))
     model, fold = next(iter(settings["models"])), settings["folds"][0]
     found: dict[str, Any] = {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that params.yaml is put back then, too
     try:
         for seed in asked.seeds:
             began = time.perf_counter()

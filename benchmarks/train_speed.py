@@ -1,6 +1,6 @@
 """Our training loop beside the bare step and beside the common recipe, in one run on the same images.
 
-    python benchmarks/train_speed.py [--isic ../shared/isic] [--images 384] [--rounds 5] [--json FILE]
+    python benchmarks/train_speed.py [--isic ../shared/isic] [--images 192] [--rounds 3] [--json FILE]
 
 Lite0 at 160 px, all sixteen augmentations with the chances of presets/paper.yaml. Ours is `TrainBatches` and
 `Fitting.one_epoch`: Arrow shards, augmentation in processes, clipping, weight averaging, progress. The bare
@@ -193,8 +193,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--isic", type=Path, default=Path("../shared/isic"))
-    parser.add_argument("--images", type=int, default=384, help="of a round and variant")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=192, help="of a round and variant")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=(32, 64))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
