@@ -1,11 +1,11 @@
-"""One member, one fold, on the hold-outs of several splits: beyond one split's luck.
+"""The same params on the hold-outs of several splits: beyond one split's luck.
 
-    python benchmarks/split_seeds.py benchmarks/one_member.yaml --project DIR [--seeds N ...] [--json FILE]
+    python benchmarks/split_seeds.py --project DIR [--changes FILE] [--seeds N ...] [--json FILE]
 
-For each seed (default 2018 2019 2020) the project's own stages deal anew (`split.seed`), train the first fold
-of the first model and predict its hold-out, which is scored by decision score. The file of changes is merged
-into params.yaml, section by section, for the time of the run. Use a copy of a project: outputs of its own
-split are replaced. The configuration is to be chosen before, on inner folds.
+For each seed (default 2018 2019 2020) the project's own stages deal anew (`split.seed`), train and run up to
+`ensemble`, whose hold-out figures are printed. A file of changes (benchmarks/one_member.yaml: one member
+alone) is merged into params.yaml, section by section, for the time of the run. Use a copy of a project:
+outputs of its own split are replaced. The configuration is to be chosen before, on inner folds.
 """
 
 import argparse
@@ -22,44 +22,25 @@ import numpy as np
 import yaml
 
 from dermaflow import outputs
-from dermaflow.evaluate import figures, members
-from dermaflow.evaluate.answers import Answers
-from dermaflow.evaluate.params import EvaluateParams
 from inner_folds import merged
 
-EVALUATE = EvaluateParams(bootstrap=1000)
-
-
-def hold_out(model: str, fold: int) -> dict[str, Any]:
-    """Score one member on the hold-out, calibrated for the training rows' frequencies."""
-    member = members.read([model], [fold])
-    prior = members.natural_prior(outputs.cases.read(), member[0].view)
-    calibration = members.calibration(member, np.ones(1), prior)
-    found = members.predict(member, calibration, "hold_out")
-    truth = members.labelled(outputs.cases.read(), outputs.holdout.read(), "hold_out")
-    answers = Answers.of(found, member[0].view, prior, truth)
-    weights = figures.weights_of(answers, EVALUATE)
-    return {
-        "cases": len(answers),
-        "balanced_accuracy": figures.figure(figures.balanced_accuracy(answers), weights),
-        "melanoma_auc": figures.figure(figures.melanoma_auc(answers), weights),
-    }
+FIGURES = ("balanced_accuracy", "melanoma_auc", "macro_auc")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("changes", type=Path)
     parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--changes", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[2018, 2019, 2020])
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     os.environ["DERMAFLOW_ROOT"] = str(asked.project.resolve())  # the stages run in another folder
     params = asked.project / "params.yaml"
     before = params.read_text(encoding="utf-8")
-    settings = merged(yaml.safe_load(before), yaml.safe_load(asked.changes.read_text(encoding="utf-8")))
-    model, fold = next(iter(settings["models"])), settings["folds"][0]
+    changes = yaml.safe_load(asked.changes.read_text(encoding="utf-8")) if asked.changes else {}
+    settings = merged(yaml.safe_load(before), changes)
     found: dict[str, Any] = {}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that params.yaml is put back then, too
     try:
@@ -67,12 +48,11 @@ def main() -> None:
             began = time.perf_counter()
             dealt = yaml.safe_dump(merged(settings, {"split": {"seed": seed}}), sort_keys=False)
             params.write_text(dealt, encoding="utf-8")
-            subprocess.run(
-                ["dvc", "repro", "certify", f"train@{model}-{fold}"], cwd=asked.project, check=True
-            )
-            row = hold_out(model, fold) | {"seconds": round(time.perf_counter() - began)}
-            found[str(seed)] = row
-            for name in ("balanced_accuracy", "melanoma_auc"):
+            subprocess.run(["dvc", "repro", "ensemble"], cwd=asked.project, check=True)
+            told = outputs.read_json(outputs.path("ensemble") / "metrics.json")["hold_out"]
+            row = {name: told[name] for name in ("cases", *FIGURES)}
+            found[str(seed)] = row | {"seconds": round(time.perf_counter() - began)}
+            for name in FIGURES:
                 mean = float(np.mean([one[name]["value"] for one in found.values()]))
                 said = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row[name])
                 print(f"seed {seed}: {name.replace('_', ' ')} {said}, mean so far {mean:.3f}")
