@@ -1,5 +1,6 @@
 """Laws of the split: nothing parts a group, order does not matter, each drop has its reason."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ from split_world import RANKS, facts_of, picture, place, split, world
 
 from dermaflow import outputs, releases
 from dermaflow.errors import DataError, ParamsError
-from dermaflow.splits import groups, ledger
+from dermaflow.splits import groups, ledger, near
 from dermaflow.splits import split as room
 from dermaflow.splits.params import SplitParams
 from dermaflow.taxonomy import VIEWS
@@ -50,6 +51,25 @@ def test_the_split_does_not_depend_on_whether_thumbnails_are_held_or_read():
     assert one.cases.equals(other.cases)
     assert one.pairs.equals(other.pairs)
     assert one.pairs[["image_a", "image_b"]].to_numpy().tolist() == [sorted(twins)]
+
+
+def test_the_split_does_not_depend_on_the_last_bits_of_a_correlation(monkeypatch):
+    """Another type of processor sums in another order."""
+    merged = world()
+    twins = merged.image_id[merged.release == "isic2020"].iloc[[0, 9]].tolist()
+    facts = facts_of(merged)
+    own = facts["isic2020"]
+    own.loc[own.image_id.isin(twins), "thumbnail"] = picture(twins[0])
+    one, find = split(merged, facts), near.find
+
+    def elsewhere(*given):
+        found = find(*given)
+        return replace(found, correlation=found.correlation - np.float32(2e-7))
+
+    monkeypatch.setattr(near, "find", elsewhere)
+    other = split(merged, facts)
+    assert len(one.pairs) == 1
+    assert one.pairs.equals(other.pairs)
 
 
 def pieces(cells):
