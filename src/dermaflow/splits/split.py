@@ -130,7 +130,7 @@ def _pairs(
                 "image_b": ids[position[found.second]],
                 "kind": "near",
                 "hamming": found.hamming,
-                "correlation": found.correlation.round(3),  # of another processor the last bits differ
+                "correlation": found.correlation.round(3),  # the last bits are the processor's
                 "joined": found.correlation >= params.near_correlation,
             }
         )
