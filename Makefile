@@ -52,9 +52,9 @@ serve: setup ## serve the champion on 127.0.0.1 (PORT=3000)
 	@PORT=$(PORT) bentoml serve --port $(PORT)
 
 ui: setup ## open the MLflow UI on 127.0.0.1:5000
-	@python -c "from dermaflow import tracking; tracking.flush()"
-	@echo "The runs: http://127.0.0.1:$(UI_PORT)/#/experiments/1/runs?workflowType=machine_learning"
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(UI_PORT) --workers 1 \
+	@python -c "from dermaflow import tracking; tracking.flush(); print('The runs:', tracking.runs_page('http://127.0.0.1:$(UI_PORT)'))"
+	@case "$$MLFLOW_TRACKING_URI" in http*) exit;; esac; \
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(UI_PORT) --workers 1 \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
 test: setup ## the whole test-suite

@@ -231,6 +231,26 @@ def set_champion(name: str, version: str) -> None:
     _client().set_registered_model_alias(name, "champion", version)
 
 
+def runs_page(ui: str) -> str:
+    """Return where the runs are to be looked at.
+
+    Args:
+        ui: address of an MLflow UI over the database in use; a tracking server shows them itself.
+
+    Returns:
+        The page of the experiment's runs; the start page if there is no run yet or the server is away.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    start = uri.rstrip("/") if uri.startswith("http") else ui
+    try:
+        experiment = _client().get_experiment_by_name(EXPERIMENT)
+    except Exception:  # noqa: BLE001 - an address is no reason to stop; the browser will tell
+        return start
+    if experiment is None:
+        return start
+    return f"{start}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+
+
 def git_commit() -> str:
     """Return the checked-out commit, with `+` if tracked files differ, or `unknown`."""
     ask = ["git", "-C", str(root())]

@@ -98,6 +98,31 @@ def test_epochs_files_and_data_are_in_the_folds_run(project):
     assert not (project / "mlruns").exists()
 
 
+def test_the_runs_page_names_the_experiment_of_the_database_in_use(project, monkeypatch):
+    ui = "http://127.0.0.1:5000"
+    other = f"sqlite:///{project / 'shared.db'}"
+    for name in ("of others", "of others too"):
+        mlflow.MlflowClient(other).create_experiment(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    assert tracking.runs_page(ui) == ui
+    tracking.send(tracking.Record(key="a", name="ensemble"))
+    found = mlflow.MlflowClient(other).get_experiment_by_name(tracking.EXPERIMENT)
+    assert found.experiment_id != "1"
+    assert f"{ui}/#/experiments/{found.experiment_id}/runs" in tracking.runs_page(ui)
+
+
+def test_the_runs_page_of_a_tracking_server_is_the_servers(project, monkeypatch):
+    class Server:
+        def get_experiment_by_name(self, name):
+            return mlflow.entities.Experiment("7", name, "", "active")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/")  # nobody listens there
+    assert tracking.runs_page("http://127.0.0.1:5000") == "http://127.0.0.1:9"
+    monkeypatch.setattr(tracking, "_client", Server)
+    page = "http://127.0.0.1:9/#/experiments/7/runs?workflowType=machine_learning"
+    assert tracking.runs_page("http://127.0.0.1:5000") == page
+
+
 def test_a_server_that_dies_in_training_costs_nothing(project, monkeypatch):
     record = tracking.Record(key="m:0", name="fold-0")
     with tracking.FoldRun(record) as run:
