@@ -72,7 +72,12 @@ def test_a_folder_is_served_on_purpose_and_says_that_it_is_not_promoted(root, mo
     monkeypatch.setenv("DERMAFLOW_BUNDLE", str(folders["nine"]))
     loaded = champion.load()
     assert loaded.tag is None
-    assert loaded.model["version"] == f"unpromoted:{loaded.bundle.digest[:12]}"
+    assert loaded.model == {
+        "version": f"unpromoted:{loaded.bundle.digest[:12]}",
+        "git_commit": "not promoted",
+        "data_md5": "not promoted",
+        "mlflow_run_id": "not promoted",
+    }
 
 
 def test_a_folder_named_by_a_relative_path_lies_below_the_root(root, monkeypatch, folders):

@@ -66,7 +66,8 @@ def _root() -> Path:
 
 def _unpromoted(folder: Path) -> Loaded:
     bundle = bundle_format.read(folder)
-    model = dict.fromkeys(PROVENANCE, "unknown") | {"version": f"unpromoted:{bundle.digest[:12]}"}
+    version = f"unpromoted:{bundle.digest[:12]}"
+    model = dict.fromkeys(PROVENANCE, "not promoted") | {"version": version}
     return Loaded(bundle, model)
 
 
