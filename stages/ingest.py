@@ -14,7 +14,8 @@ def main(release: str) -> None:
     folder = params.root() / "data" / release
     outputs.releases.of(release).write(releases.read(release, folder))
     source = sources.open_source(folder, releases.image_folders(release))
-    found = facts.all_facts(source, workers=ingest.workers)
+    most = params.value("images.max_pixels", int)
+    found = facts.all_facts(source, workers=ingest.workers, max_pixels=most)
     outputs.facts.of(release).write(pd.DataFrame(found, columns=list(outputs.facts.columns)))
 
 

@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
 from functools import partial
 
 from dermaflow import outputs, params, tracking
@@ -26,6 +25,7 @@ def main(model: str, fold: int) -> None:
     inputs = {**tables, "shards": digest(outputs.inputs(model)), "code": digests("model", "train", "impute")}
     key = resume.key({**settings, **inputs, "processes": machine.processes()})
     checkpoint = params.root() / ".checkpoints" / f"{key}-{fold}"
+    folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     cases = outputs.cases.read()
     reader = ShardReader(outputs.images_dir(network.stored_px), params.names("releases"))
     fit = partial(
@@ -44,7 +44,6 @@ def main(model: str, fold: int) -> None:
         fit()
         return
 
-    folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     with outputs.replacing(sheets, folder=True) as scratch:
         file, px = scratch / "augmented.png", network.input_px
         sheet.augmented(
@@ -52,29 +51,23 @@ def main(model: str, fold: int) -> None:
         )
     computed = machine.described(train.precision, train.threads)
     print(f"{model} fold {fold}: {', '.join(f'{name} {value}' for name, value in computed.items())}")
-    with tracking.FoldRun(record(model, fold, key, settings, computed)) as run:
-        trained = fit(on_epoch=run.epoch)
-        with outputs.replacing(folder, folder=True) as scratch:
-            member.write_member(trained, scratch)
-        run.record.metrics = tracking.flat(trained.metrics)
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    run.finish()
-
-
-def record(
-    model: str, fold: int, key: str, settings: Mapping[str, object], computed: dict[str, str]
-) -> tracking.Record:
-    made = (outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold))
-    return tracking.Record(
+    record = tracking.Record(
         key=f"{key}:{fold}",
         name=f"{model} fold {fold}",
         parent=key,
         parent_name=model,
         params=tracking.flat_params(settings),
         tags=computed,
-        artifacts={folder.relative_to(params.root()).as_posix(): "member" for folder in made},
+        artifacts={made.relative_to(params.root()).as_posix(): "member" for made in (folder, sheets)},
         dataset="outputs/cases.parquet",
     )
+    with tracking.FoldRun(record) as run:
+        trained = fit(on_epoch=run.epoch)
+        with outputs.replacing(folder, folder=True) as scratch:
+            member.write_member(trained, scratch)
+        record.metrics = tracking.flat(trained.metrics)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    run.finish()
 
 
 if __name__ == "__main__":

@@ -286,6 +286,37 @@ def test_other_encodings_and_broken_zips_are_refused(tmp_path):
         releases.read("isic2019", tmp_path)
 
 
+def test_any_damaged_byte_of_a_zipped_table_is_an_error_and_no_traceback(tmp_path):
+    path = write_2019(tmp_path, {f"ISIC_{number:07d}": "NV" for number in range(40)}) / TRUTH
+    packed = path.with_suffix(".zip")
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as box:
+        box.write(path, path.name)
+    path.unlink()
+    whole = packed.read_bytes()
+    start = whole.index(TRUTH.encode()) + len(TRUTH)
+    for at in range(start, start + 60):
+        packed.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with pytest.raises(DataError, match="can't be read"):
+            releases.read("isic2019", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("release", "write", "table", "title"),
+    [
+        ("isic2018", write_2018, "HAM10000_metadata.csv", "site"),
+        ("isic2019", write_2019, "ISIC_2019_Training_Metadata.csv", "age"),
+        ("isic2019", write_2019, TRUTH, "image_id"),
+        ("isic2020", write_2020, "train.csv", "site"),
+    ],
+)
+def test_a_further_column_with_a_name_of_ours_is_left_out(tmp_path, release, write, table, title):
+    path = write(tmp_path) / table
+    plain = releases.read(release, tmp_path)
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},{title}", *(f"{row},torso" for row in rows)]) + "\n")
+    assert releases.read(release, tmp_path).equals(plain)
+
+
 def test_an_unknown_diagnosis_of_2020_is_refused(tmp_path):
     write_2020(tmp_path, [("ISIC_0100001", "IP_1", "wart")])
     with pytest.raises(DataError, match=r"train\.csv, row 1: 1 diagnoses are unknown words: wart"):

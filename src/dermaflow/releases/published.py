@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
+from dermaflow.sources import DAMAGED
 from dermaflow.taxonomy import SEXES
 
 GONE = frozenset({"", "na", "n/a", "nan", "null", "none", "unknown"})
@@ -85,22 +86,26 @@ def find(folder: Path, names: Sequence[str], within: Sequence[str] = ()) -> Path
     """
     for name in names:
         stem = Path(name).stem
-        for path in (folder / name, folder / stem / name, folder / f"{stem}.zip"):
+        for path in (folder / name, folder / stem / name):
             if path.is_file():
                 return path
+        packed = folder / f"{stem}.zip"
+        if packed.is_file() and _inside(packed, names) is not None:  # images may be packed as test.zip too
+            return packed
     for name in within:
         path = folder / name
-        if path.is_file() and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as box:
-                if _inside(box, names) is not None:
-                    return path
+        if path.is_file() and zipfile.is_zipfile(path) and _inside(path, names) is not None:
+            return path
     return None
 
 
-def _inside(box: zipfile.ZipFile, names: Sequence[str]) -> str | None:
-    return next(
-        (item for item in box.namelist() if Path(item).name in names and "__MACOSX" not in item), None
-    )
+def _inside(path: Path, names: Sequence[str]) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as box:
+            items = box.namelist()
+    except (OSError, *DAMAGED):
+        raise DataError("not a whole zip file", path.name, "Download the archive again.") from None
+    return next((item for item in items if Path(item).name in names and "__MACOSX" not in item), None)
 
 
 def read(
@@ -121,8 +126,9 @@ def read(
         within: see `find`.
 
     Returns:
-        Cells as published but stripped, under our column names; other columns keep theirs. None if absent
-        and not required. The column `image_id`, if asked for, holds ids without extension, each once.
+        Cells as published but stripped, under our column names; other columns keep theirs, and one that has
+        a name of ours is left out. None if absent and not required. The column `image_id`, if asked for,
+        holds ids without extension, each once.
 
     Raises:
         DataError: the table is absent, empty, not separated by commas, lacks a column or repeats an id.
@@ -147,11 +153,10 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
     name = path.name
     try:
         if path.suffix == ".zip":
+            inside = _inside(path, names) or names[0]
+            name = f"{name}/{Path(inside).name}"
             with zipfile.ZipFile(path) as box:
-                inside = _inside(box, names)
-                if inside is None:
-                    raise DataError(f"no {names[0]} inside", name, "Download the archive again.")
-                name, content = f"{name}/{Path(inside).name}", box.read(inside)
+                content = box.read(inside)
         else:
             content = path.read_bytes()
         text = content.decode("utf-8-sig")
@@ -161,8 +166,8 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
             name,
             "Save the table as CSV in UTF-8 (not UTF-16, not Excel).",
         ) from None
-    except zipfile.BadZipFile:
-        raise DataError("not a whole zip file", name, "Download the archive again.") from None
+    except (OSError, *DAMAGED) as error:
+        raise DataError(f"can't be read: {error}", name, "Download it again.") from None
     if content.startswith(codecs.BOM_UTF8):
         _note(name, "a byte order mark")
     if b"\r\n" in content:
@@ -246,7 +251,8 @@ def _rename(table: Published, columns: Mapping[str, Sequence[str]]) -> pd.DataFr
                 "Take the table as published, with its header.",
             )
         found[title] = ours
-    return table.cells.rename(columns=found)
+    taken = [title for title in table.cells if title in columns and title not in found]
+    return table.cells.drop(columns=taken).rename(columns=found)
 
 
 def _with_ids(table: Published) -> Published:
