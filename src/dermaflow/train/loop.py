@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, broadcast_object_list
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -128,7 +128,8 @@ def fit(
         )
         fitting = Fitting.start(network, accelerator, model, batches.steps, weights, added)
         if checkpoint_dir is not None:
-            fitting.restore(resume.load(checkpoint_dir))
+            kept = resume.load(checkpoint_dir) if accelerator.is_main_process else None
+            fitting.restore(broadcast_object_list([kept])[0])  # hosts need not share the folder
 
         while fitting.epoch < model.epochs and fitting.waited < train.patience:
             torch.manual_seed(epoch_seed(train.seed, fitting.epoch, accelerator.process_index))  # dropout's
