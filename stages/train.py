@@ -8,6 +8,7 @@ from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import LabelsParams
 from dermaflow.files import digest, digests
 from dermaflow.images.store import ShardReader
+from dermaflow.model import weights
 from dermaflow.model.params import ModelParams
 from dermaflow.splits import certificate
 from dermaflow.train import machine, member, resume, sheet
@@ -22,7 +23,8 @@ def main(model: str, fold: int) -> None:
     certificate.check_certificate(outputs.read_json(outputs.path(outputs.certificate)), tables)
 
     settings = {kind.section: kind.model_dump(mode="json") for kind in (network, train, augment, labels)}
-    inputs = {**tables, "shards": digest(outputs.inputs(model)), "code": digests("model", "train", "impute")}
+    inputs = {**tables, "shards": digest(outputs.inputs(model)), "weights": weights.digests(network.weights)}
+    inputs["code"] = digests("model", "train", "impute")
     key = resume.key({**settings, **inputs, "processes": machine.processes()})
     checkpoint = params.root() / ".checkpoints" / f"{key}-{fold}"
     folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
@@ -66,6 +68,7 @@ def main(model: str, fold: int) -> None:
         with outputs.replacing(folder, folder=True) as scratch:
             member.write_member(trained, scratch)
         record.metrics = tracking.flat(trained.metrics)
+        record.history += [tracking.flat(epoch) for epoch in trained.fitted.history]  # of before a kill, too
     shutil.rmtree(checkpoint, ignore_errors=True)
     run.finish()
 

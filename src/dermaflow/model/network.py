@@ -134,7 +134,8 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
         pretrained: load `params.weights`; not needed when a trained state dict follows.
 
     Raises:
-        TrainingError: timm knows no such backbone, or its weights don't fit.
+        TrainingError: timm knows no such backbone, it can't see smaller pictures first, or its weights don't
+            fit.
     """
     if not timm.is_model(params.backbone):
         near = difflib.get_close_matches(params.backbone, timm.list_models(), n=3)
@@ -142,9 +143,15 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
         raise TrainingError(f"timm has no model {params.backbone!r}", "models.<name>.backbone", hint)
     published = timm.get_pretrained_cfg(params.backbone, allow_unregistered=True)
     fixed = {"img_size": params.input_px} if published.fixed_input_size else {}  # transformers: one size each
+    if fixed and params.early_px:
+        raise TrainingError(
+            f"{params.backbone} takes images of one size, not {params.early_px} px first",
+            "models.<name>.early_px",
+            "Set it to null, and early_epochs to 0.",
+        )
     backbone = timm.create_model(params.backbone, num_classes=0, **fixed)
     if pretrained:
-        weights.load(backbone, params.backbone, params.weights)
+        weights.load(backbone, params.backbone, params.weights, **fixed)
     for module in backbone.modules():
         if isinstance(module, _BatchNorm):
             module.momentum = params.bn_momentum
