@@ -35,8 +35,9 @@ def gate(
         params: the limits.
 
     Returns:
-        `passed` and one entry a limit: figure, limit, passed. A figure that is not defined (a class
-        without a hold-out case, say) fails.
+        `passed` and one entry a limit: figure, limit, passed. A figure that is not defined (melanoma AUC
+        without a melanoma in the hold-out, say) fails. Balanced accuracy and macro AUC are over the
+        classes that have a case; `absent_classes` of the metrics names the others.
     """
     hold_out = metrics["hold_out"]
     at_least = {
