@@ -73,5 +73,5 @@ lock: setup ## write requirements.lock anew from pyproject.toml
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  --extra serve --extra train --extra dev pyproject.toml --output-file requirements.lock
 
-clean: ## remove what can be made again (not data/, not the environment)
-	rm -rf outputs reports .tmp .checkpoints .pytest_cache .mypy_cache .ruff_cache dvc_plots
+clean: ## remove what can be made again (not data/, the environment, the count of hold-out openings)
+	rm -rf outputs $(filter-out reports/hold_out,$(wildcard reports/*)) .tmp .checkpoints .pytest_cache .mypy_cache .ruff_cache dvc_plots

@@ -6,10 +6,11 @@ from dermaflow.bundle.params import GateParams
 
 
 def main() -> None:
+    bundle = outputs.read_json(outputs.path("bundle/bundle.json"))["digest"]
     metrics = outputs.read_json(outputs.path("ensemble/metrics.json"))
     names = params.names("releases")
     stress = gate.joined([outputs.read_json(outputs.path(f"stress/{name}.json")) for name in names])
-    result = gate.gate(metrics, stress, params.load(GateParams))
+    result = gate.gate(bundle, metrics, stress, params.load(GateParams))
     outputs.write_json(outputs.path("gate.json"), result)
     tracking.stage(
         "gate", metrics={"passed": int(result["passed"]), **stress}, artifacts={"outputs/gate.json": ""}
