@@ -16,6 +16,12 @@ from dermaflow.splits.params import SplitParams
 from dermaflow.taxonomy import VIEWS
 
 
+def as_listed(result):
+    """A split as `own.read` returns it."""
+    used = result.cases[result.cases.split != "dropped"].set_index("image_id")
+    return used.split.where(used.split == "hold_out", used.fold.astype("str"))
+
+
 def why(result, image):
     return result.cases.set_index("image_id").why_dropped[image]
 
@@ -145,6 +151,61 @@ def test_groups_join_patients_lesions_and_duplicates_through_dropped_rows():
     assert cases.group[first] == cases.group[third]
     assert why(result, second) == "official duplicate"
     assert cases.group[second] == -1
+
+
+def official_pair():
+    """A world in which one image of 2020 is an official repeat of another, with the ids of both."""
+    merged = world()
+    a, b = merged.image_id[merged.release == "isic2020"].iloc[[0, 1]]
+    merged.loc[merged.image_id == b, "duplicate_of"] = a
+    merged.loc[merged.image_id.isin([a, b]), "diagnosis"] = "MEL"
+    return merged, a, b
+
+
+@pytest.mark.parametrize(("lack", "reason"), [("absent", "no image file"), ("unreadable", "unreadable")])
+def test_a_repeat_is_used_where_its_kept_image_can_not_be(lack, reason):
+    merged, a, b = official_pair()
+    result = split(merged, facts_of(merged, **{lack: [a]}))
+    assert why(result, a) == reason
+    assert pd.isna(why(result, b))
+    neither = split(merged, facts_of(merged, **{lack: [a, b]}))
+    assert (why(neither, a), why(neither, b)) == (reason, "official duplicate")
+
+
+def test_of_several_repeats_of_an_absent_image_one_is_used():
+    merged, a, b = official_pair()
+    c = merged.image_id[merged.release == "isic2020"].iloc[2]
+    merged.loc[merged.image_id == c, ["duplicate_of", "diagnosis"]] = [a, "MEL"]
+    result = split(merged, facts_of(merged, absent=[a]))
+    assert pd.isna(why(result, b))
+    assert why(result, c) == "official duplicate"
+
+
+def test_of_one_picture_the_image_that_the_split_file_lists_is_used():
+    merged, a, b = official_pair()
+    listed = as_listed(split(world()))
+    result = split(merged, own=listed.drop(a))
+    assert why(result, a) == "not in the split file"
+    assert pd.isna(why(result, b))
+    merged = world()
+    merged.loc[merged.image_id.isin([a, b]), "diagnosis"] = "MEL"
+    merged.loc[merged.image_id == b, "age_years"] = None  # a says more
+    facts = facts_of(merged)
+    facts["isic2020"].loc[facts["isic2020"].image_id.isin([a, b]), "sha256"] = "f" * 64
+    result = split(merged, facts, own=listed.drop(a))
+    assert why(result, a) == "identical image"
+    assert pd.isna(why(result, b))
+
+
+def test_unreadable_files_of_equal_bytes_are_no_identical_images():
+    merged = world()
+    broken = merged[merged.release == "isic2020"].drop_duplicates("patient_id").image_id[:30]
+    facts = facts_of(merged, unreadable=broken)
+    one = split(merged, facts)
+    facts["isic2020"].loc[facts["isic2020"].image_id.isin(broken), "sha256"] = "e" * 64  # all empty
+    other = split(merged, facts)
+    assert other.ledger["pairs"]["identical"] == 0
+    assert one.cases.equals(other.cases)
 
 
 def test_near_duplicates_are_joined_and_listed():

@@ -68,9 +68,8 @@ def split(
     rows = merged.sort_values("image_id").reset_index(drop=True)
     rows = rows.join(_pixels(rows["image_id"], facts, located))
     rows["release_rank"] = rows["release"].map({name: rank for rank, name in enumerate(facts)})
-    why, conflicts = drops.reasons(rows, params.conflicts, missing_images, view)
-    if own is not None:
-        why = why.mask(why.isna() & ~rows["image_id"].isin(own.index), drops.NOT_LISTED)
+    listed = None if own is None else own.index
+    why, conflicts = drops.reasons(rows, params.conflicts, missing_images, view, listed)
     kept = why.isna().to_numpy()
     if not kept.any():
         raise DataError("no image is left", "split", "See the reasons: " + _tally(why))
@@ -138,7 +137,8 @@ def _pairs(
     known = rows["duplicate_of"].isin(set(ids))
     official = _named(rows["duplicate_of"][known], rows["image_id"][known], "official", NOT_COMPARED)
     frames.append(_measured(official, frames[0]))
-    first, second = groups.same(rows["sha256"])
+    # Files that do not decode are often empty, or one and the same error page.
+    first, second = groups.same(rows["sha256"].where(rows["readable"].eq(other=True)))
     frames.append(_named(rows["image_id"].iloc[first], rows["image_id"].iloc[second], "identical", 0))
     stacked = pd.concat(frames, ignore_index=True).sort_values(["kind", "image_a", "image_b"])
     compared = {"images": len(rows), "with_pixels": found.compared}
