@@ -132,11 +132,25 @@ def test_a_diagnosis_with_one_group_is_trained_on():
         assert set(cases.split) == {"train"}
 
 
-def test_a_release_added_at_the_end_moves_no_group_of_the_others():
+def test_a_release_added_at_the_end_moves_no_group_of_the_others_if_it_leaves_their_labels():
     merged = world()
     before = merged[merged.release != "isic2020"]
     one, both = place(split(before, facts_of(before, RANKS[:2]))), place(split(merged))
     assert (one == both[one.index]).all()
+
+
+def test_a_release_that_takes_akiec_apart_deals_anew_and_a_split_file_keeps_the_places():
+    view = VIEWS["isic2018"]
+    after = world(codes=("NV", "MEL", "AKIEC"))
+    before = after[after.release == "isic2018"]
+    apart = (after.diagnosis == "AKIEC") & (after.release != "isic2020")
+    after.loc[apart, "diagnosis"] = np.where(after.lesion_id[apart].str.endswith(("0", "5")), "SCC", "AK")
+    first = split(before, facts_of(before, RANKS[:1]), view=view)
+    one, both = place(first), place(split(after, view=view))
+    assert (one != both[one.index]).mean() > 0.3
+    kept = place(split(after, view=view, own=as_listed(first)))
+    assert (one == kept[one.index]).all()
+    assert set(kept.drop(one.index)) == {"dropped-1"}
 
 
 def test_groups_join_patients_lesions_and_duplicates_through_dropped_rows():
