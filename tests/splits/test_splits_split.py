@@ -402,3 +402,6 @@ def test_as_many_folds_are_dealt_as_are_trained_or_more():
         SplitParams(folds=3).dealt(["0", "3"])
     with pytest.raises(ParamsError, match="folds names 4, but 2 folds are dealt"):
         SplitParams().dealt(["0", "4"])
+    assert SplitParams(folds=2).dealt(["0"]) == 2
+    with pytest.raises(ParamsError, match=r"no image would be left to learn from\. Set split\.folds to 2"):
+        SplitParams().dealt(["0"])
