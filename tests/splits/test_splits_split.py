@@ -300,6 +300,27 @@ def test_too_large_a_group_is_an_alarm():
         split(merged)
 
 
+def test_the_alarm_hands_out_the_pairs_that_joined_the_group_and_names_where_they_lie():
+    merged = world()
+    ids = merged.image_id[merged.release == "isic2018"].drop_duplicates().iloc[::5].tolist()[:6]
+    facts, handed = facts_of(merged), []
+    own = facts["isic2018"]
+    own.loc[own.image_id.isin(ids), "sha256"] = "f" * 64
+    merged.loc[merged.image_id.isin(ids), "diagnosis"] = "NV"
+    apart = merged.image_id[merged.release == "isic2020"].iloc[[0, -1]].tolist()
+    merged.loc[merged.image_id == apart[1], "duplicate_of"] = apart[0]  # another group's pair
+
+    def report(pairs):
+        handed.append(pairs)
+        return "here.csv"
+
+    with pytest.raises(DataError, match=r"split\.near_correlation \(here\.csv names the pairs\)"):
+        split(merged, facts, max_group=len(ids), report=report)
+    assert handed[0][["image_a", "image_b", "kind"]].to_numpy().tolist() == [
+        [ids[0], image, "identical"] for image in ids[1:]
+    ]
+
+
 def test_too_few_groups_and_no_image_at_all_are_said():
     merged = world(counts=(("isic2018", 3),), codes=["NV"])
     with pytest.raises(DataError, match=r"3 groups of images leave .* empty"):
