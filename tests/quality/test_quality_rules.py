@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from good_tables import facts, prepared, tables
+from good_tables import facts, prepared, released, tables
 
 from dermaflow import quality, releases
 from dermaflow.errors import DataError
@@ -200,7 +200,7 @@ def test_each_rule_fails_alone_when_its_law_is_broken(target):
     images = facts(rows)
     MUTATIONS[target](rows, images)
     suite = target[0]
-    checks = [*published.checks(rows, images), *contract.checks(rows)]
+    checks = [*published.checks(rows, images), *contract.checks(rows, images)]
     touched = [
         check for check in checks if check.suite.split()[0] == suite.split()[0] or check.suite == suite
     ]
@@ -312,7 +312,7 @@ def test_each_rule_of_the_prepared_table_can_fail(target):
 
 def test_each_rule_has_its_mutation():
     rows = tables()
-    checks = [*published.checks(rows, facts(rows)), *contract.checks(rows)]
+    checks = [*published.checks(rows, facts(rows)), *contract.checks(rows, facts(rows))]
     families = {(check.suite.split()[-1], rule.id) for check in checks for rule in check.rules}
     assert families - {("labels", "rows"), ("rows", "rows")} == {
         (suite.split()[-1], rule) for suite, rule in MUTATIONS
@@ -331,6 +331,21 @@ def test_a_critical_failure_stops_with_its_first_rows():
         DataError, match=r"isic2020 rows: 1 critical expectation failed: .*\(1 of 13 rows: ISIC_0000505"
     ):
         quality.raise_if_critical(report)
+
+
+def test_a_collection_that_lists_an_image_of_2018s_test_folder_stops():
+    """2018's test images are in no table: their folder alone tells."""
+    rows = tables()
+    rows["mine"] = released(["ISIC_0034524"], ["Benign:nevus"], ["NV"], rule_id="archive:nevus")
+    images = facts(rows)
+    images["isic2018"] = pd.concat(
+        [images["isic2018"], images["mine"].assign(part="test")], ignore_index=True
+    )
+    check = next(check for check in contract.checks(rows, images) if check.suite == "train and test")
+    with pytest.raises(
+        DataError, match=r"train and test: 1 .*folder of test images\. \(1 of \d+ rows: ISIC_0034524\)"
+    ):
+        quality.raise_if_critical(running.run([check]))
 
 
 def test_a_warning_does_not_stop():

@@ -16,6 +16,12 @@ from dermaflow.splits.params import SplitParams
 from dermaflow.taxonomy import VIEWS
 
 
+def as_listed(result):
+    """A split as `own.read` returns it."""
+    used = result.cases[result.cases.split != "dropped"].set_index("image_id")
+    return used.split.where(used.split == "hold_out", used.fold.astype("str"))
+
+
 def why(result, image):
     return result.cases.set_index("image_id").why_dropped[image]
 
@@ -126,11 +132,25 @@ def test_a_diagnosis_with_one_group_is_trained_on():
         assert set(cases.split) == {"train"}
 
 
-def test_a_release_added_at_the_end_moves_no_group_of_the_others():
+def test_a_release_added_at_the_end_moves_no_group_of_the_others_if_it_leaves_their_labels():
     merged = world()
     before = merged[merged.release != "isic2020"]
     one, both = place(split(before, facts_of(before, RANKS[:2]))), place(split(merged))
     assert (one == both[one.index]).all()
+
+
+def test_a_release_that_takes_akiec_apart_deals_anew_and_a_split_file_keeps_the_places():
+    view = VIEWS["isic2018"]
+    after = world(codes=("NV", "MEL", "AKIEC"))
+    before = after[after.release == "isic2018"]
+    apart = (after.diagnosis == "AKIEC") & (after.release != "isic2020")
+    after.loc[apart, "diagnosis"] = np.where(after.lesion_id[apart].str.endswith(("0", "5")), "SCC", "AK")
+    first = split(before, facts_of(before, RANKS[:1]), view=view)
+    one, both = place(first), place(split(after, view=view))
+    assert (one != both[one.index]).mean() > 0.3
+    kept = place(split(after, view=view, own=as_listed(first)))
+    assert (one == kept[one.index]).all()
+    assert set(kept.drop(one.index)) == {"dropped-1"}
 
 
 def test_groups_join_patients_lesions_and_duplicates_through_dropped_rows():
@@ -145,6 +165,61 @@ def test_groups_join_patients_lesions_and_duplicates_through_dropped_rows():
     assert cases.group[first] == cases.group[third]
     assert why(result, second) == "official duplicate"
     assert cases.group[second] == -1
+
+
+def official_pair():
+    """A world in which one image of 2020 is an official repeat of another, with the ids of both."""
+    merged = world()
+    a, b = merged.image_id[merged.release == "isic2020"].iloc[[0, 1]]
+    merged.loc[merged.image_id == b, "duplicate_of"] = a
+    merged.loc[merged.image_id.isin([a, b]), "diagnosis"] = "MEL"
+    return merged, a, b
+
+
+@pytest.mark.parametrize(("lack", "reason"), [("absent", "no image file"), ("unreadable", "unreadable")])
+def test_a_repeat_is_used_where_its_kept_image_can_not_be(lack, reason):
+    merged, a, b = official_pair()
+    result = split(merged, facts_of(merged, **{lack: [a]}))
+    assert why(result, a) == reason
+    assert pd.isna(why(result, b))
+    neither = split(merged, facts_of(merged, **{lack: [a, b]}))
+    assert (why(neither, a), why(neither, b)) == (reason, "official duplicate")
+
+
+def test_of_several_repeats_of_an_absent_image_one_is_used():
+    merged, a, b = official_pair()
+    c = merged.image_id[merged.release == "isic2020"].iloc[2]
+    merged.loc[merged.image_id == c, ["duplicate_of", "diagnosis"]] = [a, "MEL"]
+    result = split(merged, facts_of(merged, absent=[a]))
+    assert pd.isna(why(result, b))
+    assert why(result, c) == "official duplicate"
+
+
+def test_of_one_picture_the_image_that_the_split_file_lists_is_used():
+    merged, a, b = official_pair()
+    listed = as_listed(split(world()))
+    result = split(merged, own=listed.drop(a))
+    assert why(result, a) == "not in the split file"
+    assert pd.isna(why(result, b))
+    merged = world()
+    merged.loc[merged.image_id.isin([a, b]), "diagnosis"] = "MEL"
+    merged.loc[merged.image_id == b, "age_years"] = None  # a says more
+    facts = facts_of(merged)
+    facts["isic2020"].loc[facts["isic2020"].image_id.isin([a, b]), "sha256"] = "f" * 64
+    result = split(merged, facts, own=listed.drop(a))
+    assert why(result, a) == "identical image"
+    assert pd.isna(why(result, b))
+
+
+def test_unreadable_files_of_equal_bytes_are_no_identical_images():
+    merged = world()
+    broken = merged[merged.release == "isic2020"].drop_duplicates("patient_id").image_id[:30]
+    facts = facts_of(merged, unreadable=broken)
+    one = split(merged, facts)
+    facts["isic2020"].loc[facts["isic2020"].image_id.isin(broken), "sha256"] = "e" * 64  # all empty
+    other = split(merged, facts)
+    assert other.ledger["pairs"]["identical"] == 0
+    assert one.cases.equals(other.cases)
 
 
 def test_near_duplicates_are_joined_and_listed():
@@ -223,6 +298,27 @@ def test_too_large_a_group_is_an_alarm():
         DataError, match=r"a group holds \d+ images of 1 patients and \d+ lesions: ISIC_.*max_group"
     ):
         split(merged)
+
+
+def test_the_alarm_hands_out_the_pairs_that_joined_the_group_and_names_where_they_lie():
+    merged = world()
+    ids = merged.image_id[merged.release == "isic2018"].drop_duplicates().iloc[::5].tolist()[:6]
+    facts, handed = facts_of(merged), []
+    own = facts["isic2018"]
+    own.loc[own.image_id.isin(ids), "sha256"] = "f" * 64
+    merged.loc[merged.image_id.isin(ids), "diagnosis"] = "NV"
+    apart = merged.image_id[merged.release == "isic2020"].iloc[[0, -1]].tolist()
+    merged.loc[merged.image_id == apart[1], "duplicate_of"] = apart[0]  # another group's pair
+
+    def report(pairs):
+        handed.append(pairs)
+        return "here.csv"
+
+    with pytest.raises(DataError, match=r"split\.near_correlation \(here\.csv names the pairs\)"):
+        split(merged, facts, max_group=len(ids), report=report)
+    assert handed[0][["image_a", "image_b", "kind"]].to_numpy().tolist() == [
+        [ids[0], image, "identical"] for image in ids[1:]
+    ]
 
 
 def test_too_few_groups_and_no_image_at_all_are_said():
@@ -327,3 +423,6 @@ def test_as_many_folds_are_dealt_as_are_trained_or_more():
         SplitParams(folds=3).dealt(["0", "3"])
     with pytest.raises(ParamsError, match="folds names 4, but 2 folds are dealt"):
         SplitParams().dealt(["0", "4"])
+    assert SplitParams(folds=2).dealt(["0"]) == 2
+    with pytest.raises(ParamsError, match=r"no image would be left to learn from\. Set split\.folds to 2"):
+        SplitParams().dealt(["0"])

@@ -67,8 +67,15 @@ class Report:
         return {**self.counts, "results": rows}
 
 
-def raise_if_critical(report: Report) -> None:
+def raise_if_critical(
+    report: Report,
+    remedy: str = "Mend these rows in the published files; reports/quality shows all results.",
+) -> None:
     """Stop if a critical rule is broken.
+
+    Args:
+        report: what was found.
+        remedy: what to do; by default as for published tables.
 
     Raises:
         DataError: names each broken rule with its first offending rows.
@@ -81,7 +88,7 @@ def raise_if_critical(report: Report) -> None:
         f"{len(failed)} critical expectation{'s' if len(failed) > 1 else ''} failed: "
         + " / ".join(lines[:10]),
         ", ".join(sorted({item.suite for item in failed})),
-        "Mend these rows in the published files; reports/quality shows all results.",
+        remedy,
     )
 
 
