@@ -4,12 +4,15 @@ import asyncio
 import json
 import re
 import tempfile
+import threading
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
+from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import form, inference, pages
 from dermaflow.serve.app import application
@@ -224,6 +227,70 @@ def test_the_turnstile_lets_as_many_work_and_wait_as_told():
     assert asyncio.run(scene()) == (2, 4)
 
 
+def test_a_turn_ends_with_the_work_and_not_with_the_request(loaded):
+    """A timeout cancels the request, never its thread."""
+    begun, go, at_work = threading.Semaphore(0), threading.Event(), []
+
+    class Slow:
+        bundle = loaded["nine"].bundle
+
+        def pixels(self, files):
+            at_work.append(1)
+            begun.release()
+            go.wait(20)
+            at_work.pop()
+            raise DataError("done", "image", "")
+
+    async def scene():
+        app = application(loaded["nine"], Slow(), turnstile=Turnstile(1, 9))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            first, second = (asyncio.create_task(ask(client, b"x")) for _ in range(2))
+            await asyncio.to_thread(begun.acquire)
+            first.cancel()
+            await asyncio.sleep(0.2)
+            working = len(at_work)
+            go.set()
+            return working, (await second).json()
+
+    assert asyncio.run(scene()) == (1, {"error": "image: done"})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": "http://testserver:81"},
+        {"sec-fetch-site": "cross-site", "origin": "http://testserver"},
+        {"origin": "http://elsewhere.example"},
+        {"origin": "http://testserver:81"},
+        {"origin": "http://testserver.example"},
+        {"origin": "null"},
+    ],
+)
+def test_what_a_page_from_elsewhere_sends_is_a_403(client, jpeg, headers):
+    client.headers.update(headers)
+    response = ask(client, jpeg)
+    assert response.status_code == 403
+    assert response.json()["error"].startswith("the request comes from a page of another address")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "same-origin", "origin": "http://testserver"},
+        {"sec-fetch-site": "same-origin", "origin": "https://clinic.example"},
+        {"sec-fetch-site": "none"},
+        {"origin": "http://testserver"},
+        {"origin": "https://testserver"},
+        {"origin": "https://Clinic.example:8443", "host": "clinic.example:8443"},
+    ],
+)
+def test_its_own_page_is_answered_also_behind_a_proxy_that_ends_tls(client, jpeg, headers):
+    client.headers.update(headers)
+    assert ask(client, jpeg).status_code == 200
+
+
 def test_answers_of_requests_side_by_side_are_not_mixed_up(client, runners):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -312,7 +379,7 @@ def test_the_answer_fits_our_own_openapi(client, jpeg):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, schemas["Answer"])
     documented = set(document["paths"]["/predict"]["post"]["responses"])
-    assert documented == {"200", "400", "408", "413", "415", "503"}
+    assert documented == {"200", "400", "403", "408", "413", "415", "503"}
 
 
 def test_predict_takes_post_only(client):
