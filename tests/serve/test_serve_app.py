@@ -48,7 +48,9 @@ def test_an_empty_or_absent_field_is_missing(client, jpeg):
     assert empty["probabilities"] == absent["probabilities"]
 
 
-@pytest.mark.parametrize("age", ["0", "120", " 55 ", "55.5"])
+@pytest.mark.parametrize(
+    "age", ["0", "120", " 55 ", "55.5", "55.3347022587269", "0.08333333333333333", ".5", "1e1"]
+)
 def test_ages_in_range_are_taken(client, jpeg, age):
     assert ask(client, jpeg, age=age).status_code == 200
 
@@ -56,9 +58,9 @@ def test_ages_in_range_are_taken(client, jpeg, age):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("age", "-1"), ("age", "120.1"), ("age", "121"), ("age", "nan"), ("age", "inf"), ("age", "1e2"),
-        ("age", "5_5"), ("age", "\N{ARABIC-INDIC DIGIT FIVE}"), ("age", "old"), ("age", "0x20"),
-        ("sex", "Male"), ("sex", "m"), ("sex", "unknown"),
+        ("age", "-1"), ("age", "120.1"), ("age", "121"), ("age", "nan"), ("age", "inf"), ("age", "1e3"),
+        ("age", "1e"), ("age", "5_5"), ("age", "\N{ARABIC-INDIC DIGIT FIVE}"), ("age", "old"),
+        ("age", "0x20"), ("sex", "Male"), ("sex", "m"), ("sex", "unknown"),
         ("site", "arm"), ("site", "anterior torso"), ("site", "2"), ("site", "\N{SNOWMAN}"),
         ("force", "yes"),
     ],
@@ -142,7 +144,11 @@ def test_a_form_without_a_boundary_is_a_400(client):
 
 
 def test_a_long_text_field_is_a_400(client, jpeg):
-    assert ask(client, jpeg, age="5" * 1000).status_code == 400
+    """Such as the image itself, as `curl -F 'image=<lesion.jpg'` sends it."""
+    said = {"error": "a text field is longer than 256 bytes; send image as a file"}
+    assert ask(client, jpeg, age="5" * 1000).json() == said
+    response = client.post("/predict", files={"image": (None, jpeg)})
+    assert (response.status_code, response.json()) == (400, said)
 
 
 def test_a_body_over_the_limit_is_a_413(client, monkeypatch, jpeg):
