@@ -55,10 +55,10 @@ def reduction_for(header: Header, short_side_px: int, target_px: int) -> int:
 
 
 def checked_header(file: bytes, max_pixels: int, name: str) -> Header:
-    """Read the header and refuse what would take too much memory to decode.
+    """Read the header and refuse what would take too much memory or time to decode.
 
     Raises:
-        DataError: no image, or width x height above `max_pixels`.
+        DataError: as `read_header`, or width x height above `max_pixels`.
     """
     header = read_header(file, name)
     if header.width * header.height > max_pixels:

@@ -4,10 +4,14 @@ It binds to 127.0.0.1 unless told otherwise (`--host`, BENTOML_HOST) and takes i
 a promoted bundle it refuses to start and names the command that makes one.
 """
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 
 import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from dermaflow.errors import DermaflowError
 from dermaflow.serve import champion
@@ -17,6 +21,12 @@ try:
     LOADED = champion.load()
 except DermaflowError as error:
     sys.exit(f"error: {error}")
+
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # a worker is told its server's
+    # BentoML has one folder of figures for all servers of a store, and each start empties it.
+    figures = tempfile.mkdtemp(prefix="dermaflow-metrics-")
+    atexit.register(shutil.rmtree, figures, ignore_errors=True)
+    BentoMLContainer.prometheus_multiproc_dir.set(figures)
 
 app = application(LOADED)
 

@@ -168,6 +168,11 @@ const classNames = fetch("/model")
   .catch(() => ({}));
 
 async function ask(body) {
+  try {
+    await input.files[0].arrayBuffer(); // whole: a part of a file that is gone reads as empty
+  } catch {
+    throw new Error("The file has changed or can't be read any more. Choose it again.");
+  }
   let response;
   try {
     response = await fetch("/predict", { method: "POST", body });
