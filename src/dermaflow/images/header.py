@@ -4,6 +4,7 @@ JPEG and PNG only, by content and not by extension: what else OpenCV could open 
 service never runs a decoder that no release needs.
 """
 
+import struct
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -16,6 +17,10 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 """JPEG markers without a length behind them."""
 _SCAN_OR_END: Final = frozenset({0xD9, 0xDA})
+_CHUNK: Final = struct.Struct(">I4s")
+"""What a PNG chunk begins with: its content's length, and its name."""
+_AROUND_CHUNK: Final = _CHUNK.size + 4
+"""Bytes of a PNG chunk beside its content: these and a checksum."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,20 @@ def read_header(file: bytes, name: str) -> Header:
     if size is None or min(size) < 1:
         raise DataError("the image header is damaged: it gives no size", name, remedy)
     return Header(kind, *size)
+
+
+def png_is_whole(file: bytes) -> bool:
+    """Tell whether each chunk of a PNG, up to its end chunk, lies within the file.
+
+    A decoder sets aside what a chunk claims, up to 4 GB, before it looks whether the bytes are there.
+    """
+    at = len(PNG)
+    while at + _AROUND_CHUNK <= len(file):
+        length, name = _CHUNK.unpack_from(file, at)
+        at += _AROUND_CHUNK + length
+        if name == b"IEND" and at <= len(file):
+            return True
+    return False
 
 
 def _png_size(file: bytes) -> tuple[int, int] | None:
