@@ -6,7 +6,8 @@ import sys
 import pytest
 import yaml
 
-from dermaflow import datadir
+from dermaflow import datadir, sample
+from dermaflow.cli.sample import sample as sample_command
 from dermaflow.errors import DataError
 
 pytestmark = pytest.mark.slow
@@ -76,6 +77,21 @@ def test_a_folder_beside_the_demo_is_the_users_and_stays(repo, tmp_path_factory)
         datadir.put({"isic2018": isic}, source="isic")
     assert (repo / "data/my_collection/photo").read_text() == "precious"
     assert (repo / "data/isic2018/a").read_text() == "drawn"
+
+
+def test_drawing_beside_the_users_folder_declares_the_drawn_ones_alone(repo, monkeypatch):
+    (repo / "dvc.yaml").touch()
+    folder(repo / "data/my_collection", photo="precious")
+
+    def draw(target, **_):
+        for name in sample.ENTRIES:
+            folder(target / name, a="drawn")
+
+    monkeypatch.setattr(sample, "draw", draw)
+    sample_command(repo / "data", replace=True)
+    declared = yaml.safe_load((repo / "data.dvc").read_text())
+    assert [out["path"] for out in declared["outs"]] == [f"data/{name}" for name in sample.ENTRIES]
+    assert datadir.is_demo()
 
 
 def test_data_itself_may_be_named_where_it_holds_links_but_not_the_demo(repo, tmp_path_factory):

@@ -186,6 +186,22 @@ def test_a_jpeg_of_too_many_segments_is_refused():
         prepare(jpeg()[:2] + empty * MAX_SEGMENTS + jpeg()[2:], recipe())
 
 
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt"])
+@pytest.mark.parametrize("claimed", [0xFFFFFFF0, 0x7FFFFFFF, 3000])
+def test_a_png_chunk_that_claims_more_than_the_file_is_refused_before_it_is_decoded(
+    kind, claimed, monkeypatch
+):
+    file = png(40, 40)
+    assert len(file) < 3000
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))  # it would set aside up to 4 GB
+    with pytest.raises(DataError, match="truncated or damaged"):
+        prepare(file[:33] + claimed.to_bytes(4) + kind + file[41:], recipe())
+
+
+def test_rubbish_behind_the_end_of_a_png_does_no_harm():
+    np.testing.assert_array_equal(prepare(png() + b"rubbish" * 9, recipe()), prepare(png(), recipe()))
+
+
 def test_the_smallest_and_the_thinnest_images_come_through():
     for width, height in ((1, 1), (2, 3000), (3000, 1), (5000, 9)):
         for crop in ("center", "border", "full", "squash"):

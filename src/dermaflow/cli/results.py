@@ -20,15 +20,14 @@ def evaluate() -> None:
     metrics["ensemble"] = outputs.read_json(outputs.path("ensemble/metrics.json"))["hold_out"]
     bundle = outputs.read_json(outputs.path("bundle/bundle.json"))
     sizes = _sizes(bundle)
-    decision_file = outputs.path("decision.json")
-    decision = outputs.read_json(decision_file) if decision_file.exists() else {}
+    latency = _latency_ms(bundle["digest"])
     heads = ("", "balanced accuracy", "melanoma AUC", "macro AUC", "MB", "latency ms")
     rows = [
         (
             name,
             *(_figure(figures[key]) for key in ("balanced_accuracy", "melanoma_auc", "macro_auc")),
             f"{sizes[name]:.1f}",
-            f"{decision['latency_ms']:.0f}" if name == "ensemble" and decision else "",
+            latency if name == "ensemble" else "",
         )
         for name, figures in metrics.items()
     ]
@@ -48,6 +47,15 @@ def _sizes(bundle: Mapping[str, Any]) -> dict[str, float]:
         size = (outputs.path("bundle") / member["file"]).stat().st_size / 1e6
         sizes[member["model"]] = sizes.get(member["model"], 0) + size
     return {**sizes, "ensemble": sum(sizes.values())}
+
+
+def _latency_ms(digest: str) -> str:
+    """Return what promotion measured of this bundle; empty where it has not decided on this one."""
+    file = outputs.path("decision.json")
+    if not file.exists():
+        return ""
+    decision = outputs.read_json(file)
+    return f"{decision['latency_ms']:.0f}" if decision["digest"] == digest else ""
 
 
 def _figure(figure: Mapping[str, float | None]) -> str:

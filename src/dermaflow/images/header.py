@@ -5,6 +5,7 @@ service never runs a decoder that no release needs.
 """
 
 import re
+import struct
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,6 +25,10 @@ MAX_SCANS: Final = 100
 however few its bytes: 400 empty ones, 0.3 MB in all, keep a decoder busy for over half a minute."""
 MAX_SEGMENTS: Final = 10_000
 """Of one JPEG; a walk over as many takes some 10 ms."""
+_CHUNK: Final = struct.Struct(">I4s")
+"""What a PNG chunk begins with: its content's length, and its name."""
+_AROUND_CHUNK: Final = _CHUNK.size + 4
+"""Bytes of a PNG chunk beside its content: these and a checksum."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,20 @@ def read_header(file: bytes, name: str) -> Header:
     if size is None or min(size) < 1:
         raise DataError("the image header is damaged: it gives no size", name, remedy)
     return Header(kind, *size)
+
+
+def png_is_whole(file: bytes) -> bool:
+    """Tell whether each chunk of a PNG, up to its end chunk, lies within the file.
+
+    A decoder sets aside what a chunk claims, up to 4 GB, before it looks whether the bytes are there.
+    """
+    at = len(PNG)
+    while at + _AROUND_CHUNK <= len(file):
+        length, name = _CHUNK.unpack_from(file, at)
+        at += _AROUND_CHUNK + length
+        if name == b"IEND" and at <= len(file):
+            return True
+    return False
 
 
 def _png_size(file: bytes) -> tuple[int, int] | None:
