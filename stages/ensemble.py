@@ -26,7 +26,8 @@ def main() -> None:
     scored = openings.note(outputs.reports_dir(""), digest(outputs.holdout.path), "ensemble", result.metrics)
     tracking.stage(
         "ensemble",
-        metrics=result.metrics | {"hold_out_scored": scored},
+        metrics=result.metrics,
+        tags={"hold_out_scored": str(scored)},
         params=result.blend,
         artifacts={"outputs/ensemble": ""},
     )

@@ -26,7 +26,8 @@ def main(model: str) -> None:
     scored = openings.note(outputs.reports_dir(""), digest(outputs.holdout.path), model, result.metrics)
     tracking.stage(
         f"evaluate {model}",
-        metrics=result.metrics | {"hold_out_scored": scored},
+        metrics=result.metrics,
+        tags={"hold_out_scored": str(scored)},
         artifacts={f"outputs/evaluation/{model}": ""},
     )
 

@@ -139,6 +139,24 @@ def test_any_damaged_byte_of_a_zipped_image_is_an_error_and_no_traceback(tmp_pat
             open_source(tmp_path, FOLDERS).read("a")
 
 
+@pytest.mark.parametrize("packed", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_damaged_byte_of_a_zip_is_an_error_whatever_it_is_packed_with(tmp_path, packed):
+    with zipfile.ZipFile(tmp_path / "Input.zip", "w", packed) as archive:
+        archive.writestr("a.jpg", np.random.default_rng(0).integers(0, 8, 300, np.uint8).tobytes())
+    whole = (tmp_path / "Input.zip").read_bytes()
+    refused = 0
+    for at in range(len(whole)):
+        (tmp_path / "Input.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        os.utime(tmp_path / "Input.zip", ns=(at, at))
+        try:
+            source = open_source(tmp_path, FOLDERS)
+            for entry in source.entries:
+                source.read(entry.image_id)
+        except DataError:
+            refused += 1
+    assert refused > len(whole) / 2
+
+
 def test_a_source_goes_to_other_processes_as_plain_data(tmp_path):
     zipped(tmp_path / "Input.zip", {"a.jpg": b"A"})
     source = open_source(tmp_path, FOLDERS)

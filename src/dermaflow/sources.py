@@ -5,6 +5,7 @@ with one entry an image file, sorted by id, and their bytes. It goes to worker p
 each process opens its zips once.
 """
 
+import lzma
 import os
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ from dermaflow.errors import DataError, first_ten
 
 EXTENSIONS: Final = frozenset({".jpg", ".jpeg", ".png"})
 """Endings of image files, in any case; what a file really holds is found out when it is decoded."""
-DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+DAMAGED: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 """What reading a member of a zip may raise, besides OSError: broken, cut off, encrypted, packed otherwise."""
 _INSIDE: Final = ".zip/"
 
@@ -157,7 +158,7 @@ def _zipped(home: Path) -> Iterator[str]:
     try:
         with zipfile.ZipFile(home) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (OSError, *DAMAGED) as error:
         raise DataError(f"not a whole zip file: {error}", home.name, "Download it again.") from None
     yield from (name for name in names if _is_image(name) and "__MACOSX" not in name)
 

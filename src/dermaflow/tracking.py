@@ -26,6 +26,7 @@ from dermaflow.params import root
 
 EXPERIMENT = "dermaflow"
 KEY = "dermaflow.key"
+LEFT_OUT = "dermaflow.left_out"
 
 
 @dataclass
@@ -167,7 +168,7 @@ class FoldRun:
         """Start the run, with system metrics, nested under its model."""
         try:
             _send_pending()
-            client, run_id = _open(self.record)
+            client, run_id, _ = _open(self.record)
             import mlflow  # noqa: PLC0415 - 1.2 s; only where something is tracked
 
             mlflow.set_system_metrics_sampling_interval(2)
@@ -294,8 +295,8 @@ def _local_uri() -> str:
     return f"sqlite:///{root() / 'mlflow.db'}"
 
 
-def _open(record: Record) -> tuple[Any, str]:
-    """Find or make the run (and its parent) under a lock: folds may start side by side."""
+def _open(record: Record) -> tuple[Any, str, str | None]:
+    """Find or make the run and its parent under a lock: folds may start side by side."""
     from filelock import FileLock  # noqa: PLC0415
 
     with FileLock(root() / ".mlflow.lock"):
@@ -312,8 +313,11 @@ def _open(record: Record) -> tuple[Any, str]:
             parent_id = _find_or_create(
                 client, experiment_id, record.parent, record.parent_name or record.parent, provenance
             )
-        tags = record.tags | ({"mlflow.parentRunId": parent_id} if parent_id else {})
-        return client, _find_or_create(client, experiment_id, record.key, record.name, tags)
+        nested = {"mlflow.parentRunId": parent_id} if parent_id else {}
+        run_id = _find_or_create(client, experiment_id, record.key, record.name, record.tags | nested)
+        for name, value in nested.items():  # a model's run that was deleted has been made anew
+            client.set_tag(run_id, name, value)
+        return client, run_id, parent_id
 
 
 def _find_or_create(client: Any, experiment: str, key: str, name: str, tags: Mapping[str, str]) -> str:  # noqa: ANN401
@@ -327,15 +331,17 @@ def _find_or_create(client: Any, experiment: str, key: str, name: str, tags: Map
 
 
 def _send(record: Record) -> str:
-    client, run_id = _open(record)
+    client, run_id, parent_id = _open(record)
     import mlflow  # noqa: PLC0415
     from mlflow.entities import RunTag  # noqa: PLC0415
 
     _log_figures(client, run_id, record.params, record.metrics)
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in record.tags.items()])
+    if LEFT_OUT not in record.tags and LEFT_OUT in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, LEFT_OUT)
     _log_history(client, run_id, record.history)
-    if record.parent:
-        _sum_up(client, run_id, record)
+    if parent_id:
+        _sum_up(client, parent_id, record)
     if record.dataset:
         _log_dataset(mlflow, client, run_id, record.dataset)
     for source, place in record.artifacts.items():
@@ -386,11 +392,10 @@ def _log_history(client: Any, run_id: str, history: Sequence[Mapping[str, float]
         client.log_batch(run_id, metrics=metrics[start : start + 500])
 
 
-def _sum_up(client: Any, fold: str, record: Record) -> None:  # noqa: ANN401
+def _sum_up(client: Any, parent: str, record: Record) -> None:  # noqa: ANN401
     """Give the model's run what its folds share and the means of their final figures: so models compare."""
-    run = client.get_run(fold)
-    parent = run.data.tags["mlflow.parentRunId"]
-    runs = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
+    experiment = client.get_run(parent).info.experiment_id
+    runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     folds = [one.data.metrics for one in runs if set(record.metrics) <= set(one.data.metrics)]
     means = {name: sum(figures[name] for figures in folds) / len(folds) for name in record.metrics}
     _log_figures(client, parent, record.params, {"folds": len(folds), **means} if means else {})
@@ -457,7 +462,7 @@ def _unchanged(record: Record) -> Record:
         record,
         artifacts={path: place for path, place in record.artifacts.items() if path not in other},
         dataset=None if record.dataset in other else record.dataset,
-        tags={**record.tags, "dermaflow.left_out": f"changed before they were sent: {', '.join(other)}"},
+        tags={**record.tags, LEFT_OUT: f"changed before they were sent: {', '.join(other)}"},
     )
 
 

@@ -53,6 +53,14 @@ def test_check_writes_nothing(isic_folder):
     assert sorted(path for path in isic_folder.rglob("*")) == before
 
 
+def test_data_itself_may_be_linked_again(isic_folder, project):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=project)
+    for folder in (isic_folder, project / "data"):
+        assert "data/ now links to isic2018, mine" in run("link", folder)
+        assert (project / "data/isic2018").resolve() == isic_folder / "2018"
+
+
 def test_a_collection_whose_name_cannot_be_one_is_named_with_the_remedy(isic_folder):
     write_archive(isic_folder / "my collection")
     write_archive(isic_folder / ".trash")

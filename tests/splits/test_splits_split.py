@@ -325,8 +325,17 @@ def test_too_few_groups_and_no_image_at_all_are_said():
     merged = world(counts=(("isic2018", 3),), codes=["NV"])
     with pytest.raises(DataError, match=r"3 groups of images leave .* empty"):
         split(merged, facts_of(merged, RANKS[:1]), folds=5)
-    with pytest.raises(DataError, match=r"no image is left.*no image file \d+"):
-        split(merged, facts_of(merged, RANKS[:1], absent=merged.image_id))
+    with pytest.raises(DataError, match=r"no image is left.*unreadable \d+"):
+        split(merged, facts_of(merged, RANKS[:1], unreadable=merged.image_id))
+
+
+def test_a_release_of_which_no_image_has_a_file_stops_instead_of_vanishing():
+    merged = world()
+    second = merged.image_id[merged.release == "isic2019"]
+    with pytest.raises(DataError, match=r"no image of isic2019 has a file, in its own folder or another"):
+        split(merged, facts_of(merged, absent=second))
+    one = split(merged, facts_of(merged, absent=second[1:]))
+    assert (one.cases.why_dropped == "no image file").sum() == len(second) - 1
 
 
 def test_the_funnel_adds_up():

@@ -123,6 +123,18 @@ def test_a_models_run_has_its_settings_and_the_mean_of_its_folds(project):
     assert model.data.metrics == {"folds": 2, "best.accuracy": pytest.approx(0.8)}
 
 
+def test_a_models_run_that_was_deleted_is_made_anew_and_stops_nothing(project):
+    record = tracking.Record(key="m:0", name="fold-0", parent="m", metrics={"best.accuracy": 0.7})
+    tracking.send(record)
+    client, found = runs(project)
+    client.delete_run(next(run.info.run_id for run in found if run.info.run_name == "m"))
+    tracking.send(record)
+    model, fold = sorted(runs(project)[1], key=lambda run: run.info.run_name, reverse=True)
+    assert fold.data.tags["mlflow.parentRunId"] == model.info.run_id
+    assert model.data.metrics == {"folds": 1, "best.accuracy": 0.7}
+    assert not list((project / ".tracking").rglob("*.json"))
+
+
 def test_a_damaged_note_is_set_aside_and_stops_no_other(project, capsys):
     tracking.stage("first", later=True)
     note = next((project / ".tracking/pending").glob("*.json"))
@@ -143,7 +155,11 @@ def test_files_that_changed_before_they_were_sent_are_left_out_and_named(project
     (run,) = runs(project)[1]
     shown = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="docs/page.html")
     assert Path(shown).read_text() == "of this run"
-    assert run.data.tags["dermaflow.left_out"] == "changed before they were sent: other"
+    assert run.data.tags[tracking.LEFT_OUT] == "changed before they were sent: other"
+    tracking.stage("validate", artifacts={"kept": "docs", "other": "docs"}, later=True)
+    tracking.flush()
+    (run,) = runs(project)[1]
+    assert tracking.LEFT_OUT not in run.data.tags
 
 
 def test_epochs_files_and_data_are_in_the_folds_run(project):

@@ -90,22 +90,22 @@ def find(folder: Path, names: Sequence[str], within: Sequence[str] = ()) -> Path
             if path.is_file():
                 return path
         packed = folder / f"{stem}.zip"
-        if packed.is_file() and _inside(packed, names) is not None:  # images may be packed as test.zip too
+        if packed.is_file() and _inside(packed, names):  # images may be packed as test.zip too
             return packed
     for name in within:
         path = folder / name
-        if path.is_file() and zipfile.is_zipfile(path) and _inside(path, names) is not None:
+        if path.is_file() and zipfile.is_zipfile(path) and _inside(path, names):
             return path
     return None
 
 
-def _inside(path: Path, names: Sequence[str]) -> str | None:
+def _inside(path: Path, names: Sequence[str]) -> list[str]:
     try:
         with zipfile.ZipFile(path) as box:
             items = box.namelist()
     except (OSError, *DAMAGED):
         raise DataError("not a whole zip file", path.name, "Download the archive again.") from None
-    return next((item for item in items if Path(item).name in names and "__MACOSX" not in item), None)
+    return [item for item in items if Path(item).name in names and "__MACOSX" not in item]
 
 
 def read(
@@ -153,7 +153,7 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
     name = path.name
     try:
         if path.suffix == ".zip":
-            inside = _inside(path, names) or names[0]
+            inside = _inside(path, names)[0]
             name = f"{name}/{Path(inside).name}"
             with zipfile.ZipFile(path) as box:
                 content = box.read(inside)

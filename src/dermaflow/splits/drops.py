@@ -42,7 +42,7 @@ def reasons(
         The reasons (missing: the row is kept), and the identical images with conflicting diagnoses.
 
     Raises:
-        DataError: see `conflicts` and `missing_images`.
+        DataError: see `conflicts` and `missing_images`; or a whole release has no file.
     """
     readable = rows["readable"].eq(other=True)
     codes = [code for code in rows["diagnosis"].unique() if view is None or view.target(code) is not None]
@@ -51,6 +51,7 @@ def reasons(
 
     why = pd.Series(pd.NA, index=rows.index, dtype="str")
     why = why.mask(_official(rows, readable & inside & asked), OFFICIAL)
+    _refuse_release_without_images(rows)
     absent = why.isna() & rows["store"].isna()
     if missing_images == "error" and absent.any():
         _refuse_missing(rows[absent])
@@ -71,6 +72,17 @@ def _official(rows: pd.DataFrame, usable: "pd.Series[bool]") -> "pd.Series[bool]
     instead = known & usable & ~kept.isin(set(rows["image_id"][usable]))
     instead &= ~kept.where(instead).duplicated()  # of several one is enough
     return known & ~instead
+
+
+def _refuse_release_without_images(rows: pd.DataFrame) -> None:
+    """A few may be missing, and all may lie in another release's folder; none at all is a folder mislaid."""
+    none = rows["store"].isna().groupby(rows["release"], sort=False).all()
+    if none.any():
+        raise DataError(
+            f"no image of {first_ten(none.index[none])} has a file, in its own folder or another release's",
+            "data/",
+            "`dermaflow data check data` says which folders are looked for; else take it out of `releases`.",
+        )
 
 
 def _refuse_missing(absent: pd.DataFrame) -> None:
