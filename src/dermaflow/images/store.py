@@ -294,7 +294,9 @@ def _index(folder: Path) -> dict[str, int]:
 
 def _existing(path: Path) -> Path:
     if not path.exists():
-        raise DataError("no such file", str(path), "Run `dvc repro crop_resize`, which makes it.")
+        raise DataError(
+            "no such file", str(path), "Name its size in `sizes` of params.yaml, and run `dvc repro`."
+        )
     return path
 
 
