@@ -6,16 +6,15 @@ real one in the service.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-import bentoml
 import cv2
 import numpy as np
-from bentoml.exceptions import NotFound
 
 from dermaflow import outputs
 from dermaflow.bundle import card
@@ -26,6 +25,10 @@ from dermaflow.errors import BundleError
 from dermaflow.files import digest
 from dermaflow.impute.apply import Patient, vectors
 from dermaflow.params import root
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else it tells its makers of each model that is stored
+import bentoml
+from bentoml.exceptions import NotFound
 
 DECISION = "decision.json"
 PREDICTIONS = "hold_out_predictions.parquet"

@@ -111,6 +111,8 @@ def download(
         )
     for file in files:
         print(f"{file.path.name}: {file.size:,} bytes{'' if file.new else ', was there'}; {file.how}")
+    if year == 2018:  # noqa: PLR2004
+        print("Age, sex and site of 2018 are in HAM10000_metadata.csv (Dataverse, doi 10.7910/DVN/DBW86T).")
     print(f"{to}/isic{year} is complete. Next: make data ISIC={to}")
 
 

@@ -12,10 +12,14 @@ import tempfile
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.utils.analytics.usage_stats import do_not_track
 
 from dermaflow.errors import DermaflowError
 from dermaflow.serve import champion
 from dermaflow.serve.app import application, warm_up
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else BentoML tells its makers of each start
+do_not_track.cache_clear()  # asked before this file is read
 
 try:
     LOADED = champion.load()

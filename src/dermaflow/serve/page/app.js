@@ -113,7 +113,7 @@ function showRisk(answer) {
   element("refer").hidden = refer === null;
   const words = document.createElement("strong");
   words.textContent = refer ? "At or above the threshold: refer." : "Below the threshold.";
-  const chosen = sensitivity === null ? "" : `, set for a sensitivity of ${setting(sensitivity)}`;
+  const chosen = sensitivity === null ? "" : `, set for a sensitivity of ${setting(sensitivity)} (of all malignant diagnoses together)`;
   element("refer").replaceChildren(
     words,
     ` The mark stands at a malignant risk of ${setting(threshold ?? 0)}${chosen} on training cases that the networks had not seen.`,
