@@ -1,6 +1,7 @@
 """Stage certify: the suite of the prepared table and the proof of no leak; without it nothing trains."""
 
 from dermaflow import outputs, params, quality
+from dermaflow.errors import tell_errors
 from dermaflow.files import digest
 from dermaflow.splits.certificate import certify, refuse_leak
 from dermaflow.splits.params import SplitParams
@@ -23,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

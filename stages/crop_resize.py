@@ -3,6 +3,7 @@
 import sys
 
 from dermaflow import outputs, params, sources, tracking
+from dermaflow.errors import tell_errors
 from dermaflow.images import contact, store
 from dermaflow.images.params import ImagesParams
 
@@ -34,4 +35,4 @@ def main(release: str, size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    tell_errors(main, sys.argv[1], int(sys.argv[2]))

@@ -6,6 +6,7 @@ from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.ensemble.ensemble import ensemble
 from dermaflow.ensemble.params import EnsembleParams
+from dermaflow.errors import tell_errors
 from dermaflow.evaluate import members, openings
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.files import digest
@@ -34,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
+from dermaflow.errors import tell_errors
 from dermaflow.evaluate import evaluation, members, openings
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.files import digest
@@ -33,4 +34,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    tell_errors(main, sys.argv[1])

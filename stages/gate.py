@@ -3,6 +3,7 @@
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle import gate
 from dermaflow.bundle.params import GateParams
+from dermaflow.errors import tell_errors
 
 
 def main() -> None:
@@ -20,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -4,12 +4,14 @@ import sys
 
 import pandas as pd
 
-from dermaflow import outputs, params, releases, sources
+from dermaflow import datadir, outputs, params, releases, sources
+from dermaflow.errors import tell_errors
 from dermaflow.images import facts
 from dermaflow.releases.params import IngestParams
 
 
 def main(release: str) -> None:
+    datadir.verify_declared()
     ingest = params.load(IngestParams)
     folder = params.root() / "data" / release
     outputs.releases.of(release).write(releases.read(release, folder))
@@ -20,4 +22,4 @@ def main(release: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    tell_errors(main, sys.argv[1])

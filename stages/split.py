@@ -5,6 +5,7 @@ from functools import partial
 import pandas as pd
 
 from dermaflow import outputs, params, releases, tracking
+from dermaflow.errors import tell_errors
 from dermaflow.splits import legacy, own, sheet
 from dermaflow.splits.params import SplitParams
 from dermaflow.splits.split import split
@@ -57,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -6,6 +6,7 @@ from functools import partial
 
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import LabelsParams
+from dermaflow.errors import tell_errors
 from dermaflow.files import digest, digests
 from dermaflow.images.store import ShardReader
 from dermaflow.model import weights
@@ -74,4 +75,4 @@ def main(model: str, fold: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    tell_errors(main, sys.argv[1], int(sys.argv[2]))

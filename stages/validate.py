@@ -1,6 +1,7 @@
 """Stage validate: hold the published tables against the Great Expectations suites."""
 
 from dermaflow import outputs, params, quality, tracking
+from dermaflow.errors import tell_errors
 
 
 def main() -> None:
@@ -15,4 +16,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

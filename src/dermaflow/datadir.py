@@ -1,7 +1,8 @@
 """The folder data/: what `dvc repro` reads. data.dvc in git says which data that is, by hash.
 
-Only `dermaflow data link` (`make data`) and `dermaflow sample` write data.dvc; everything else compares.
-Data lie there as links, never as a second copy, and are hashed by DVC but not cached.
+Only `dermaflow data link` (`make data`) and `dermaflow sample` say which data are meant; everything else
+compares. The hashes meant stand in data.dvc's meta, since `dvc repro` itself takes changed data silently and
+writes their hashes to the outs. Data lie there as links, never as a second copy, hashed but not cached.
 """
 
 import os
@@ -46,7 +47,7 @@ def differences() -> list[Difference]:
     from dvc.repo import Repo  # noqa: PLC0415 - half a second
 
     found = []
-    wanted = {out["path"]: str(out.get("md5", "nothing")) for out in _declared().get("outs", [])}
+    wanted = _wanted()
     with Repo(str(root())) as repo:
         for stage in repo.stage.load_all("data.dvc"):
             for out in stage.outs:
@@ -64,7 +65,22 @@ def verify() -> None:
     Raises:
         DataError: names the wanted and the found hash, and the command.
     """
-    wrong = differences()
+    _refuse(differences())
+
+
+def verify_declared() -> None:
+    """Make sure that the hashes that DVC wrote to data.dvc before this stage are those that are meant.
+
+    Opens nothing but data.dvc. Stages that read data/ call it.
+
+    Raises:
+        DataError: as `verify`.
+    """
+    wanted = _wanted()
+    _refuse([Difference(name, wanted[name], md5) for name, md5 in _hashed().items() if md5 != wanted[name]])
+
+
+def _refuse(wrong: list[Difference]) -> None:
     if not wrong:
         return
     what = "; ".join(f"{item.name}: wanted {item.wanted}, found {item.found}" for item in wrong)
@@ -114,6 +130,9 @@ def declare(names: list[str], *, source: str) -> None:
         raise DataError(
             f"DVC could not hash the data: {done.stderr.strip()}", "data.dvc", "Mend that and try again."
         )
+    hashed = _declared()
+    hashed["meta"]["md5"] = _hashed()
+    file.write_text(yaml.safe_dump(hashed, sort_keys=False), encoding="utf-8")
 
 
 def _refuse_what_dvc_skips(name: str, folder: Path) -> None:
@@ -161,6 +180,17 @@ def _clear_links(target: Path, keep: Mapping[str, Path]) -> None:
 
 def _is_empty(entry: Path) -> bool:
     return entry.is_dir() and not any(entry.iterdir())
+
+
+def _wanted() -> dict[str, str]:
+    """Return the hash that is meant of each out; a data.dvc of before holds them as DVC's alone."""
+    meant: dict[str, str] = _declared().get("meta", {}).get("md5", {})
+    return _hashed() | meant
+
+
+def _hashed() -> dict[str, str]:
+    """Return the hash of each out as DVC wrote it."""
+    return {out["path"]: str(out.get("md5", "nothing")) for out in _declared().get("outs", [])}
 
 
 def _declared() -> dict[str, Any]:

@@ -128,6 +128,19 @@ def test_a_state_is_replaced_whole_and_a_damaged_one_is_named(tmp_path):
     assert resume.load(tmp_path / "absent") is None
 
 
+def test_whoever_is_killed_while_saving_leaves_the_old_state_whole(tmp_path, monkeypatch):
+    resume.save(tmp_path, {"epoch": 1})
+
+    def half(_state, file):
+        file.write_bytes(b"PK half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resume.torch, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        resume.save(tmp_path, {"epoch": 2})
+    assert resume.load(tmp_path) == {"epoch": 1}
+
+
 def test_keys_tell_trainings_apart():
     assert resume.key({"a": 1, "b": 2}) == resume.key({"b": 2, "a": 1}) != resume.key({"a": 1, "b": 3})
 
