@@ -126,6 +126,24 @@ def two(world):
     return world, *found
 
 
+def test_promotion_shows_and_keeps_the_time_of_each_model_and_of_all(world, monkeypatch):
+    world.bundle(1)
+    seen = []
+
+    def timed(bundle):
+        seen.append([member.file for member in bundle.members])
+        return 100.0 * len(bundle.members)
+
+    monkeypatch.setattr(registry, "latency_ms", timed)
+    made = tiny_bundle(outputs.path("other"))
+    first, second = made.members
+    unlike = dataclasses.replace(made, members=(first, dataclasses.replace(second, model="b")))
+    assert registry.latencies_ms(unlike) == {"tiny": 100, "b": 100, "ensemble": 200}
+    assert seen == [["tiny-0.onnx"], ["tiny-1.onnx"], ["tiny-0.onnx", "tiny-1.onnx"]]
+    assert "An answer takes 200 ms here" in world.models("promote").stdout
+    assert outputs.read_json(outputs.path("decision.json"))["latencies_ms"] == {"tiny": 200, "ensemble": 200}
+
+
 def test_a_bundle_that_the_gate_has_not_judged_is_not_promoted(two):
     world, _, second = two
     world.bundle(3, gated=False)

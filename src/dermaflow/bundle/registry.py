@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -211,6 +212,7 @@ def promote(
         reason = "the gate failed: " + "; ".join(failed)
     elif comparison is not None and comparison.worse:
         reason = "worse than the champion on the same hold-out, beyond chance"
+    latency = latencies_ms(bundle)
     decision: dict[str, Any] = {
         "digest": bundle.digest,
         "lineage": registry.name,
@@ -218,7 +220,8 @@ def promote(
         "promoted": reason is None,
         "reason": reason or "passed the gate" + ("" if comparison is None else " and the comparison"),
         "comparison": None if comparison is None else dict(comparison.figures),
-        "latency_ms": round(latency_ms(folder), 1),
+        "latency_ms": latency["ensemble"],
+        "latencies_ms": latency,
         "size_mb": round(size_mb(folder), 1),
     }
     if reason is None:
@@ -257,9 +260,18 @@ def rollback(lineage: str) -> dict[str, Any]:
     return dict(line[-1])
 
 
-def latency_ms(folder: Path, repeats: int = 15) -> float:
+def latencies_ms(bundle: bundle_format.Bundle) -> dict[str, float]:
+    """Measure an answer of each model alone, all its folds, and of the `ensemble`: `latency_ms` by name."""
+    models = dict.fromkeys(member.model for member in bundle.members)
+    parts = {
+        name: replace(bundle, members=tuple(member for member in bundle.members if member.model == name))
+        for name in models
+    }
+    return {name: round(latency_ms(part), 1) for name, part in {**parts, "ensemble": bundle}.items()}
+
+
+def latency_ms(bundle: bundle_format.Bundle, repeats: int = 15) -> float:
     """Median time from the bytes of one 600 x 450 JPEG to the logits of all members, milliseconds."""
-    bundle = bundle_format.read(folder)
     runner = Runner(bundle, threads=2)
     noise = np.random.default_rng(0).integers(0, 256, (45, 60, 3), dtype=np.uint8)
     file = cv2.imencode(".jpg", cv2.resize(noise, (600, 450)))[1].tobytes()

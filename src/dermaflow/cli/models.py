@@ -167,6 +167,7 @@ def _say_again(decision: Mapping[str, Any], digest: str) -> None:
 
 
 def _say(decision: Mapping[str, Any], digest: str) -> None:
+    print(f"An answer takes {decision['latency_ms']:.0f} ms here, and {decision['size_mb']:.1f} MB of disk.")
     if not decision["promoted"]:
         print(f"{digest[:12]} is not promoted: {decision['reason']}")
         print("To look at it all the same: DERMAFLOW_BUNDLE=outputs/bundle make serve")

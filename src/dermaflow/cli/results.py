@@ -20,14 +20,14 @@ def evaluate() -> None:
     metrics["ensemble"] = outputs.read_json(outputs.path("ensemble/metrics.json"))["hold_out"]
     bundle = outputs.read_json(outputs.path("bundle/bundle.json"))
     sizes = _sizes(bundle)
-    latency = _latency_ms(bundle["digest"])
+    latency = _latencies_ms(bundle["digest"])
     heads = ("", "balanced accuracy", "melanoma AUC", "macro AUC", "MB", "latency ms")
     rows = [
         (
             name,
             *(_figure(figures[key]) for key in ("balanced_accuracy", "melanoma_auc", "macro_auc")),
             f"{sizes[name]:.1f}",
-            latency if name == "ensemble" else "",
+            f"{latency[name]:.0f}" if name in latency else "",
         )
         for name, figures in metrics.items()
     ]
@@ -49,13 +49,12 @@ def _sizes(bundle: Mapping[str, Any]) -> dict[str, float]:
     return {**sizes, "ensemble": sum(sizes.values())}
 
 
-def _latency_ms(digest: str) -> str:
-    """Return what promotion measured of this bundle; empty where it has not decided on this one."""
+def _latencies_ms(digest: str) -> dict[str, float]:
+    """Return what promotion measured of this bundle; nothing where it has not decided on this one."""
     file = outputs.path("decision.json")
-    if not file.exists():
-        return ""
-    decision = outputs.read_json(file)
-    return f"{decision['latency_ms']:.0f}" if decision["digest"] == digest else ""
+    decision = outputs.read_json(file) if file.exists() else {}
+    found: dict[str, float] = decision.get("latencies_ms", {}) if decision.get("digest") == digest else {}
+    return found
 
 
 def _figure(figure: Mapping[str, float | None]) -> str:
