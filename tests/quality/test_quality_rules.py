@@ -139,10 +139,10 @@ MUTATIONS = {
     ("isic2019 images", "image_id unique"): same_image_twice,
     ("isic2018 images", "part words"): image("isic2018", "part", "extra"),
     ("isic2018 images", "file given"): image("isic2018", "file", None),
-    ("isic2018 images", "bytes range"): image("isic2018", "bytes", 0),
     ("isic2018 images", "sha256 pattern"): image("isic2018", "sha256", "none"),
     ("isic2018 images", "opens"): unreadable("cut short"),
     ("isic2018 images", "reason_told"): unreadable(None),
+    ("isic2018 images", "has_bytes"): image("isic2018", "bytes", 0),
     ("isic2018 images", "has_size"): both(image("isic2018", "width", 0), image("isic2018", "height", 0)),
     ("isic2018 images", "large_enough"): image("isic2018", "width", 31),
     ("isic2018 images", "has_thumbnail"): image("isic2018", "thumbnail", bytes(10)),
@@ -356,6 +356,15 @@ def test_a_warning_does_not_stop():
     quality.raise_if_critical(report)
 
 
+def test_an_empty_file_is_a_warning_as_any_unreadable_file_is():
+    rows = tables()
+    images = facts(rows)
+    both(unreadable("the file is empty"), image("isic2018", "bytes", 0))(rows, images)
+    report = quality.validate(rows, images)
+    assert broken(report) == {("isic2018 images", "opens")}
+    quality.raise_if_critical(report)
+
+
 def test_a_missing_column_is_critical_whatever_the_rule_says():
     check = rules.Check("odd", pd.DataFrame({"image_id": ["a"]}), (rules.given("age_years", "warning"),))
     report = running.run([check])
@@ -413,6 +422,22 @@ def test_data_docs_open_without_the_net_and_show_what_failed(project):
     for picture in pictures:
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     assert not list(project.joinpath(".tmp").iterdir())
+
+
+def test_unreadable_files_are_listed_with_their_reason_until_there_are_none(project):
+    rows = {"isic2018": tables()["isic2018"]}
+    good, bad = facts(rows), facts(rows)
+    unreadable("cut short, at byte 900")(rows, bad)
+    folder = project / "reports" / "quality"
+    for images, linked in ((bad, True), (good, False)):
+        quality.data_docs(folder, quality.validate(rows, images), rows, images)
+        assert (folder / "unreadable.csv").exists() == linked
+        assert ("href='unreadable.csv'" in (folder / "index.html").read_text(encoding="utf-8")) == linked
+        if linked:
+            assert (folder / "unreadable.csv").read_text(encoding="utf-8").splitlines() == [
+                "release,image_id,file,problem",
+                'isic2018,ISIC_0000000,ISIC_0000000.jpg,"cut short, at byte 900"',
+            ]
 
 
 def test_the_report_is_the_same_where_thumbnails_are_told_by_their_length():
