@@ -2,16 +2,19 @@
 
 import json
 import re
+import runpy
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from good_tables import facts, prepared, released, tables
 
-from dermaflow import quality, releases
+from dermaflow import outputs, quality, releases
 from dermaflow.errors import DataError
 from dermaflow.quality import contract, published, rules, running
 from dermaflow.quality import prepared as prepared_suite
+from tests_paths import ROOT
 
 
 def broken(report):
@@ -354,6 +357,27 @@ def test_a_warning_does_not_stop():
     report = quality.validate(rows, facts(rows))
     assert report.counts["warnings"] == 1
     quality.raise_if_critical(report)
+
+
+def test_the_stage_says_each_warning_and_lists_the_unreadable_files_before_it_stops(project, capsys):
+    shutil.copy(ROOT / "params.yaml", project)
+    rows = tables()
+    images = facts(rows)
+    both(unreadable("cut short"), put("isic2018", "age_years", 85.0, 2))(rows, images)
+    put("isic2020", "sex", "woman", 5)(rows, images)
+    for name, table in rows.items():
+        outputs.releases.of(name).write(table)
+        outputs.facts.of(name).write(images[name])
+    with pytest.raises(DataError, match="sex is one of 2 known values"):
+        runpy.run_path(str(ROOT / "stages" / "validate.py"))["main"]()
+    assert capsys.readouterr().out.splitlines() == [
+        "warning: 2018 within 2019: A shared image has the same age in both. (1 of 14 rows: ISIC_0000002)",
+        "warning: isic2018 images: Every image file decodes. (1 of 14 rows: ISIC_0000000)",
+    ]
+    listed = project / "reports" / "quality" / "unreadable.csv"
+    assert listed.read_text(encoding="utf-8").splitlines()[1:] == [
+        "isic2018,ISIC_0000000,ISIC_0000000.jpg,cut short"
+    ]
 
 
 def test_an_empty_file_is_a_warning_as_any_unreadable_file_is():
