@@ -12,6 +12,7 @@ def main() -> None:
     refuse_leak(cases, pairs)  # before the suite, which would name rows but not how much is shared
     folds = params.load(SplitParams).dealt(params.names("folds"))
     report = quality.validate_prepared(cases, patients, folds)
+    quality.tell_warnings(report)
     quality.raise_if_critical(report, "Run `dvc repro impute`, which makes these tables anew.")
     found = certify(
         cases,

@@ -12,6 +12,7 @@ def main() -> None:
     quality.data_docs(outputs.reports_dir("quality"), report, tables, facts)
     outputs.write_json(outputs.path(outputs.quality_report), report.to_json())
     tracking.stage("validate", metrics=report.counts, artifacts={"reports/quality": "data_docs"}, later=True)
+    quality.tell_warnings(report)
     quality.raise_if_critical(report)
 
 

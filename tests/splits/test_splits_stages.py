@@ -54,6 +54,16 @@ def test_certify_does_not_send_people_to_the_published_files(stage):
         stage("certify")
 
 
+def test_certify_says_the_warnings_of_the_prepared_table(stage, capsys):
+    result = split(world())
+    result.cases.loc[(result.cases.fold == 1) & (result.cases.diagnosis == "MEL"), "diagnosis"] = "NV"
+    write_prepared(result)
+    stage("certify")
+    line = "warning: diagnoses by fold: A diagnosis with as many groups as folds stands in every fold. (1 of "
+    assert capsys.readouterr().out.startswith(line)
+    assert outputs.read_json(outputs.path(outputs.certificate))["prepared"]["warnings"] == 1
+
+
 def test_split_keeps_the_pairs_of_too_large_a_group_in_the_file_that_it_names(stage, project):
     merged = world()
     a, b = merged.image_id[merged.release == "isic2020"].iloc[[0, -1]]

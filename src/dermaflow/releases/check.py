@@ -177,7 +177,7 @@ def _describe(
         classes={str(name): int(count) for name, count in train["diagnosis"].value_counts().items()},
         aside={str(reason): int(count) for reason, count in reasons.value_counts().items()},
         missing={name: round(float(train[name].isna().mean()), 4) for name in _FIELDS},
-        duplicates=int(train["duplicate_of"].notna().sum()),
+        duplicates=int(train["duplicate_of"].isin(set(train["image_id"])).sum()),
     )
 
 

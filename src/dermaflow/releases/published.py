@@ -3,7 +3,7 @@
 In: a folder of one release as it was given out (unpacked, in a folder of its own name, or in the official
 zip). Out: a frame of stripped strings, and parsers that turn its cells into the project's words. Called by
 the readers. Accepted, and said by `dermaflow data check` (see `noting`): a byte order mark, CRLF, blank rows,
-`.jpg` behind ids. Further columns are left alone.
+`.jpg` behind ids, and what a reader notes itself (`note`). Further columns are left alone.
 """
 
 import codecs
@@ -68,7 +68,13 @@ def noting() -> Iterator[list[str]]:
         _NOTES.reset(token)
 
 
-def _note(name: str, what: str) -> None:
+def note(name: str, what: str) -> None:
+    """Say what of a table is accepted although it is not as published (see `noting`).
+
+    Args:
+        name: of the table.
+        what: is accepted.
+    """
     notes = _NOTES.get()
     if notes is not None:
         notes.append(f"{name}: {what}")
@@ -169,9 +175,9 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
     except (OSError, *DAMAGED) as error:
         raise DataError(f"can't be read: {error}", name, "Download it again.") from None
     if content.startswith(codecs.BOM_UTF8):
-        _note(name, "a byte order mark")
+        note(name, "a byte order mark")
     if b"\r\n" in content:
-        _note(name, "lines that end in CRLF")
+        note(name, "lines that end in CRLF")
     return name, text
 
 
@@ -208,7 +214,7 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
     if not lines:
         raise DataError("the file is empty", name, "Download it again.")
     if len(lines) < len(every):
-        _note(name, f"{len(every) - len(lines)} blank rows, left out")
+        note(name, f"{len(every) - len(lines)} blank rows, left out")
     header = [cell.strip() for cell in lines[0]]
     if len(header) == 1:
         for sign, word in _WRONG_DELIMITERS.items():
@@ -259,7 +265,7 @@ def _with_ids(table: Published) -> Published:
     ids = image_ids(table.cells["image_id"])
     changed = int((ids != table.cells["image_id"]).sum())
     if changed:
-        _note(table.name, f"{changed:,} image ids with a folder or an extension, taken off")
+        note(table.name, f"{changed:,} image ids with a folder or an extension, taken off")
     empty = ids == ""
     if empty.any():
         raise DataError(f"{empty.sum()} rows name no image", table.rows(empty), "Give each row its image id.")
