@@ -7,9 +7,8 @@ from functools import partial
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import LabelsParams
 from dermaflow.errors import tell_errors
-from dermaflow.files import digest, digests
+from dermaflow.files import digest
 from dermaflow.images.store import ShardReader
-from dermaflow.model import weights
 from dermaflow.model.params import ModelParams
 from dermaflow.splits import certificate
 from dermaflow.train import machine, member, resume, sheet
@@ -24,9 +23,9 @@ def main(model: str, fold: int) -> None:
     certificate.check_certificate(outputs.read_json(outputs.path(outputs.certificate)), tables)
 
     settings = {kind.section: kind.model_dump(mode="json") for kind in (network, train, augment, labels)}
-    inputs = {**tables, "shards": digest(outputs.inputs(model)), "weights": weights.digests(network.weights)}
-    inputs["code"] = digests("model", "train", "impute")
-    key = resume.key({**settings, **inputs, "processes": machine.processes()})
+    inputs = {**tables, "shards": digest(outputs.inputs(model))}
+    computed = machine.described(train.precision, train.threads)
+    key = resume.key({**settings, **inputs}, computed, network.weights)
     checkpoint = params.root() / ".checkpoints" / f"{key}-{fold}"
     folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     cases = outputs.cases.read()
@@ -52,7 +51,6 @@ def main(model: str, fold: int) -> None:
         sheet.augmented(
             reader, cases, labels.labels, fold, Augment(augment), input_px=px, seed=train.seed, out=file
         )
-    computed = machine.described(train.precision, train.threads)
     print(f"{model} fold {fold}: {', '.join(f'{name} {value}' for name, value in computed.items())}")
     record = tracking.Record(
         key=f"{key}:{fold}",

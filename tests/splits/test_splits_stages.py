@@ -1,4 +1,4 @@
-"""What a user reads when the stage itself stops: split over too large a group, certify over a leak."""
+"""What a user reads when a stage stops: over too large a group, a leak, a certificate that is none."""
 
 import re
 import runpy
@@ -21,7 +21,7 @@ from tests_paths import ROOT
 def stage(project):
     """Runs a stage by its name, in a project with the committed params."""
     shutil.copy(ROOT / "params.yaml", project)
-    return lambda name: runpy.run_path(str(ROOT / "stages" / f"{name}.py"))["main"]()
+    return lambda name, *given: runpy.run_path(str(ROOT / "stages" / f"{name}.py"))["main"](*given)
 
 
 def write_prepared(result):
@@ -62,6 +62,20 @@ def test_certify_says_the_warnings_of_the_prepared_table(stage, capsys):
     line = "warning: diagnoses by fold: A diagnosis with as many groups as folds stands in every fold. (1 of "
     assert capsys.readouterr().out.startswith(line)
     assert outputs.read_json(outputs.path(outputs.certificate))["prepared"]["warnings"] == 1
+
+
+def test_train_refuses_a_forged_certificate_and_one_of_other_tables(stage):
+    write_prepared(split(world()))
+    stage("certify")
+    file = outputs.path(outputs.certificate)
+    true = outputs.read_json(file)
+    outputs.write_json(file, {**true, "images": {**true["images"], "train": 1}})
+    with pytest.raises(LeakError, match="it was edited, or is none"):
+        stage("train", "lite0", 0)
+    outputs.write_json(file, true)
+    outputs.patients.write(outputs.patients.read().iloc[::-1])
+    with pytest.raises(LeakError, match="it is for other tables: patients differ"):
+        stage("train", "lite0", 0)
 
 
 def test_split_keeps_the_pairs_of_too_large_a_group_in_the_file_that_it_names(stage, project):

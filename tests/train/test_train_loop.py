@@ -1,15 +1,19 @@
 """A training learns, stops, goes on after a kill, and refuses what can't be trained."""
 
 import io
+import shutil
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import dermaflow
 from dermaflow.bundle.apply import softmax
 from dermaflow.errors import TrainingError
 from dermaflow.model.network import build, stages
-from dermaflow.train import loop, resume
+from dermaflow.train import loop, machine, resume
 from dermaflow.train.batches import Rows
 from dermaflow.train.params import AugmentParams
 from dermaflow.train.predict import predict
@@ -141,8 +145,30 @@ def test_whoever_is_killed_while_saving_leaves_the_old_state_whole(tmp_path, mon
     assert resume.load(tmp_path) == {"epoch": 1}
 
 
-def test_keys_tell_trainings_apart():
-    assert resume.key({"a": 1, "b": 2}) == resume.key({"b": 2, "a": 1}) != resume.key({"a": 1, "b": 3})
+def test_keys_tell_trainings_apart(tmp_path, monkeypatch):
+    """Whatever changes the bytes; a training on a GPU does not go on from the state of one on a CPU."""
+    here = machine.described("float32", 2)
+    gpu = {**here, "device": "a GPU", "precision": "bf16"}
+    plain = resume.key({"a": 1, "b": 2}, here, "none")
+    assert plain == resume.key({"b": 2, "a": 1}, here, "none")
+    found = [
+        plain,
+        resume.key({"a": 1, "b": 3}, here, "none"),
+        resume.key({"a": 1, "b": 2}, machine.described("float32", 3), "none"),
+        resume.key({"a": 1, "b": 2}, gpu, "none"),
+    ]
+    for library in ("torch", "timm", "albumentations"):
+        with monkeypatch.context() as patched:
+            patched.setattr(resume, "version", lambda name, of=library: "0" if name == of else version(name))
+            found.append(resume.key({"a": 1, "b": 2}, here, "none"))
+    home = Path(shutil.copytree(Path(dermaflow.__file__).parent, tmp_path / "dermaflow"))
+    monkeypatch.setattr(dermaflow, "__file__", str(home / "__init__.py"))
+    assert resume.key({"a": 1, "b": 2}, here, "none") == plain
+    for file in ("images/decode.py", "bundle/apply.py", "train/loop.py", "taxonomy.py"):
+        with (home / file).open("a") as code:
+            code.write("#")
+        found.append(resume.key({"a": 1, "b": 2}, here, "none"))
+    assert len(set(found)) == len(found)
 
 
 def test_history_holds_no_timing_but_the_callback_is_told(run, tiny_model):
