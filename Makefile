@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything runs in .venv, which the first command makes.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13) python3.11)
 PORT ?= 3000
 UI_PORT ?= 5000
 BIN := .venv/bin
@@ -41,7 +41,8 @@ data: setup ## link your ISIC data: make data ISIC=DIR
 preset: setup ## take a preset: make preset NAME=laptop
 	@test -f "presets/$(NAME).yaml" || { echo "usage: make preset NAME=... with one of: $(notdir $(basename $(wildcard presets/*.yaml)))"; exit 2; }
 	@for file in presets/*.yaml; do cmp -s params.yaml $$file && kept=1; done; \
-	if [ -z "$$kept" ]; then cp params.yaml params.yaml.bak && echo "your edited params.yaml is kept as params.yaml.bak"; fi; \
+	if [ -f params.yaml ] && [ -z "$$kept" ]; then \
+	echo "your edited params.yaml is kept:" && cp -v --backup=numbered params.yaml params.yaml.bak || exit 1; fi; \
 	cp "presets/$(NAME).yaml" params.yaml && echo "params.yaml is now the preset $(NAME)"
 
 train: setup ## train folds side by side: make train JOBS=2
@@ -73,5 +74,5 @@ lock: setup ## write requirements.lock anew from pyproject.toml
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  --extra serve --extra train --extra dev pyproject.toml --output-file requirements.lock
 
-clean: ## remove what can be made again (not data/, not the environment)
-	rm -rf outputs reports .tmp .checkpoints .pytest_cache .mypy_cache .ruff_cache dvc_plots
+clean: ## remove what can be made again (not data/, the environment, the count of hold-out openings)
+	rm -rf outputs $(filter-out reports/hold_out,$(wildcard reports/*)) .tmp .checkpoints .pytest_cache .mypy_cache .ruff_cache dvc_plots

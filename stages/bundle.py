@@ -5,6 +5,7 @@ import csv
 from dermaflow import outputs, params
 from dermaflow.bundle import build
 from dermaflow.bundle.params import BundleParams, LabelsParams, RegistryParams
+from dermaflow.errors import tell_errors
 from dermaflow.files import digest
 from dermaflow.images.params import ImagesParams
 from dermaflow.train.ship import ship
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -1,19 +1,22 @@
 """Stage certify: the suite of the prepared table and the proof of no leak; without it nothing trains."""
 
 from dermaflow import outputs, params, quality
+from dermaflow.errors import tell_errors
 from dermaflow.files import digest
-from dermaflow.splits.certificate import certify
+from dermaflow.splits.certificate import certify, refuse_leak
 from dermaflow.splits.params import SplitParams
 
 
 def main() -> None:
-    cases, patients = outputs.cases.read(), outputs.patients.read()
+    cases, patients, pairs = outputs.cases.read(), outputs.patients.read(), outputs.pairs.read()
+    refuse_leak(cases, pairs)  # before the suite, which would name rows but not how much is shared
     folds = params.load(SplitParams).dealt(params.names("folds"))
     report = quality.validate_prepared(cases, patients, folds)
-    quality.raise_if_critical(report)
+    quality.tell_warnings(report)
+    quality.raise_if_critical(report, "Run `dvc repro impute`, which makes these tables anew.")
     found = certify(
         cases,
-        outputs.pairs.read(),
+        pairs,
         outputs.read_json(outputs.path(outputs.ledger)),
         report.to_json(),
         digests={"cases": digest(outputs.cases.path), "patients": digest(outputs.patients.path)},
@@ -22,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -3,6 +3,7 @@
 import sys
 
 from dermaflow import outputs, params, sources, tracking
+from dermaflow.errors import tell_errors
 from dermaflow.images import contact, store
 from dermaflow.images.params import ImagesParams
 
@@ -24,9 +25,9 @@ def main(release: str, size: int) -> None:
     with outputs.replacing(sheets, folder=True) as folder:
         reader = store.ShardReader(outputs.images_dir(size), [release])
         if len(reader):
-            contact.before_after(
-                contact.telling(reader, SHOWN), [source], reader, folder / "before_after.png"
-            )
+            chosen = contact.telling(reader, SHOWN)
+            sheet = folder / "before_after.png"
+            contact.before_after(chosen, [source], reader, sheet, max_pixels=images.max_pixels)
     shown = {sheets.relative_to(params.root()).as_posix(): ""}
     tracking.stage(
         f"crop_resize {release} {size} px", metrics={"images": len(reader)}, artifacts=shown, later=True
@@ -34,4 +35,4 @@ def main(release: str, size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    tell_errors(main, sys.argv[1], int(sys.argv[2]))

@@ -6,6 +6,7 @@ from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.ensemble.ensemble import ensemble
 from dermaflow.ensemble.params import EnsembleParams
+from dermaflow.errors import tell_errors
 from dermaflow.evaluate import members, openings
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.files import digest
@@ -26,11 +27,12 @@ def main() -> None:
     scored = openings.note(outputs.reports_dir(""), digest(outputs.holdout.path), "ensemble", result.metrics)
     tracking.stage(
         "ensemble",
-        metrics=result.metrics | {"hold_out_scored": scored},
+        metrics=result.metrics,
+        tags={"hold_out_scored": str(scored)},
         params=result.blend,
         artifacts={"outputs/ensemble": ""},
     )
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
+from dermaflow.errors import tell_errors
 from dermaflow.evaluate import evaluation, members, openings
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.files import digest
@@ -26,10 +27,11 @@ def main(model: str) -> None:
     scored = openings.note(outputs.reports_dir(""), digest(outputs.holdout.path), model, result.metrics)
     tracking.stage(
         f"evaluate {model}",
-        metrics=result.metrics | {"hold_out_scored": scored},
+        metrics=result.metrics,
+        tags={"hold_out_scored": str(scored)},
         artifacts={f"outputs/evaluation/{model}": ""},
     )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    tell_errors(main, sys.argv[1])

@@ -3,13 +3,15 @@
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle import gate
 from dermaflow.bundle.params import GateParams
+from dermaflow.errors import tell_errors
 
 
 def main() -> None:
+    bundle = outputs.read_json(outputs.path("bundle/bundle.json"))["digest"]
     metrics = outputs.read_json(outputs.path("ensemble/metrics.json"))
     names = params.names("releases")
     stress = gate.joined([outputs.read_json(outputs.path(f"stress/{name}.json")) for name in names])
-    result = gate.gate(metrics, stress, params.load(GateParams))
+    result = gate.gate(bundle, metrics, stress, params.load(GateParams))
     outputs.write_json(outputs.path("gate.json"), result)
     tracking.stage(
         "gate", metrics={"passed": int(result["passed"]), **stress}, artifacts={"outputs/gate.json": ""}
@@ -19,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

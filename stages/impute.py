@@ -1,6 +1,7 @@
 """Stage impute: fill missing patient data; the fit sees training rows only."""
 
 from dermaflow import outputs, params, tracking
+from dermaflow.errors import tell_errors
 from dermaflow.impute import fitting
 from dermaflow.impute.params import ImputeParams
 
@@ -14,4 +15,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -4,19 +4,22 @@ import sys
 
 import pandas as pd
 
-from dermaflow import outputs, params, releases, sources
+from dermaflow import datadir, outputs, params, releases, sources
+from dermaflow.errors import tell_errors
 from dermaflow.images import facts
 from dermaflow.releases.params import IngestParams
 
 
 def main(release: str) -> None:
+    datadir.verify_declared()
     ingest = params.load(IngestParams)
     folder = params.root() / "data" / release
     outputs.releases.of(release).write(releases.read(release, folder))
     source = sources.open_source(folder, releases.image_folders(release))
-    found = facts.all_facts(source, workers=ingest.workers)
+    most = params.value("images.max_pixels", int)
+    found = facts.all_facts(source, workers=ingest.workers, max_pixels=most)
     outputs.facts.of(release).write(pd.DataFrame(found, columns=list(outputs.facts.columns)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    tell_errors(main, sys.argv[1])

@@ -3,6 +3,7 @@
 import sys
 
 from dermaflow import outputs, params
+from dermaflow.errors import tell_errors
 from dermaflow.images import store
 
 
@@ -13,4 +14,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    tell_errors(main, sys.argv[1])

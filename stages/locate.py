@@ -1,6 +1,7 @@
 """Stage locate: name, for each image, the one release whose shards store it."""
 
 from dermaflow import outputs, params, releases
+from dermaflow.errors import tell_errors
 
 
 def main() -> None:
@@ -12,4 +13,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -6,6 +6,7 @@ from functools import partial
 from dermaflow import outputs, params, sources
 from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.run import Runner
+from dermaflow.errors import tell_errors
 from dermaflow.impute.fitting import as_patients
 from dermaflow.serve import formats, predict_folder
 
@@ -28,4 +29,4 @@ def main(release: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    tell_errors(main, sys.argv[1])

@@ -2,13 +2,24 @@
 
 from functools import partial
 
+import pandas as pd
+
 from dermaflow import outputs, params, releases, tracking
+from dermaflow.errors import tell_errors
 from dermaflow.splits import legacy, own, sheet
 from dermaflow.splits.params import SplitParams
 from dermaflow.splits.split import split
 from dermaflow.taxonomy import VIEWS
 
 FACTS = ["image_id", "width", "height", "sha256", "readable"]
+LARGE_GROUP = "large_group.csv"
+
+
+def keep(pairs: pd.DataFrame) -> str:
+    """Write the pairs of too large a group beside the sheet of look-alikes."""
+    file = outputs.reports_dir("splits") / LARGE_GROUP
+    outputs.write_text(file, pairs.to_csv(index=False))
+    return file.relative_to(params.root()).as_posix()
 
 
 def main() -> None:
@@ -27,6 +38,7 @@ def main() -> None:
         view=VIEWS[params.value("labels.view", str)],
         own=own.read(params.root() / "splits" / settings.file, folds) if settings.file else None,
         thumbnails=thumbnails,
+        report=keep,
     )
     ledger = result.ledger | legacy.shown(tables)
     outputs.cases.write(result.cases)
@@ -35,6 +47,7 @@ def main() -> None:
     outputs.write_json(outputs.path(outputs.ledger), ledger)
     outputs.write_text(outputs.path(outputs.funnel), result.funnel.to_csv(index=False))
     shown = outputs.reports_dir("splits")
+    (shown / LARGE_GROUP).unlink(missing_ok=True)  # of an earlier run
     sheet.near_duplicates(result.pairs, facts, thumbnails, shown / "near_duplicates.png")
     tracking.stage(
         "split",
@@ -45,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -2,15 +2,17 @@
 
 import sys
 
-from dermaflow import outputs, params, sources
+from dermaflow import datadir, outputs, params, sources
 from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.run import Runner
+from dermaflow.errors import tell_errors
 from dermaflow.evaluate import stress
 from dermaflow.evaluate.params import StressParams
 from dermaflow.train.member import as_rows
 
 
 def main(release: str) -> None:
+    datadir.verify_declared()  # the masks, which no earlier stage reads
     settings = params.load(StressParams)
     cases, patients = outputs.cases.read(), outputs.patients.read()
     chosen = cases[cases.image_id.isin(stress.choose(cases, settings.images, settings.seed))]
@@ -32,4 +34,4 @@ def main(release: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    tell_errors(main, sys.argv[1])

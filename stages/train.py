@@ -2,12 +2,12 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
 from functools import partial
 
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import LabelsParams
-from dermaflow.files import digest, digests
+from dermaflow.errors import tell_errors
+from dermaflow.files import digest
 from dermaflow.images.store import ShardReader
 from dermaflow.model.params import ModelParams
 from dermaflow.splits import certificate
@@ -23,9 +23,11 @@ def main(model: str, fold: int) -> None:
     certificate.check_certificate(outputs.read_json(outputs.path(outputs.certificate)), tables)
 
     settings = {kind.section: kind.model_dump(mode="json") for kind in (network, train, augment, labels)}
-    inputs = {**tables, "shards": digest(outputs.inputs(model)), "code": digests("model", "train", "impute")}
-    key = resume.key({**settings, **inputs, "processes": machine.processes()})
+    inputs = {**tables, "shards": digest(outputs.inputs(model))}
+    computed = machine.described(train.precision, train.threads)
+    key = resume.key({**settings, **inputs}, computed, network.weights)
     checkpoint = params.root() / ".checkpoints" / f"{key}-{fold}"
+    folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     cases = outputs.cases.read()
     reader = ShardReader(outputs.images_dir(network.stored_px), params.names("releases"))
     fit = partial(
@@ -44,38 +46,31 @@ def main(model: str, fold: int) -> None:
         fit()
         return
 
-    folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     with outputs.replacing(sheets, folder=True) as scratch:
         file, px = scratch / "augmented.png", network.input_px
         sheet.augmented(
             reader, cases, labels.labels, fold, Augment(augment), input_px=px, seed=train.seed, out=file
         )
-    computed = machine.described(train.precision, train.threads)
     print(f"{model} fold {fold}: {', '.join(f'{name} {value}' for name, value in computed.items())}")
-    with tracking.FoldRun(record(model, fold, key, settings, computed)) as run:
-        trained = fit(on_epoch=run.epoch)
-        with outputs.replacing(folder, folder=True) as scratch:
-            member.write_member(trained, scratch)
-        run.record.metrics = tracking.flat(trained.metrics)
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    run.finish()
-
-
-def record(
-    model: str, fold: int, key: str, settings: Mapping[str, object], computed: dict[str, str]
-) -> tracking.Record:
-    made = (outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold))
-    return tracking.Record(
+    record = tracking.Record(
         key=f"{key}:{fold}",
         name=f"{model} fold {fold}",
         parent=key,
         parent_name=model,
         params=tracking.flat_params(settings),
         tags=computed,
-        artifacts={folder.relative_to(params.root()).as_posix(): "member" for folder in made},
+        artifacts={made.relative_to(params.root()).as_posix(): "member" for made in (folder, sheets)},
         dataset="outputs/cases.parquet",
     )
+    with tracking.FoldRun(record) as run:
+        trained = fit(on_epoch=run.epoch)
+        with outputs.replacing(folder, folder=True) as scratch:
+            member.write_member(trained, scratch)
+        record.metrics = tracking.flat(trained.metrics)
+        record.history += [tracking.flat(epoch) for epoch in trained.fitted.history]  # of before a kill, too
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    run.finish()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    tell_errors(main, sys.argv[1], int(sys.argv[2]))

@@ -1,6 +1,7 @@
 """Stage validate: hold the published tables against the Great Expectations suites."""
 
 from dermaflow import outputs, params, quality, tracking
+from dermaflow.errors import tell_errors
 
 
 def main() -> None:
@@ -11,8 +12,9 @@ def main() -> None:
     quality.data_docs(outputs.reports_dir("quality"), report, tables, facts)
     outputs.write_json(outputs.path(outputs.quality_report), report.to_json())
     tracking.stage("validate", metrics=report.counts, artifacts={"reports/quality": "data_docs"}, later=True)
+    quality.tell_warnings(report)
     quality.raise_if_critical(report)
 
 
 if __name__ == "__main__":
-    main()
+    tell_errors(main)

@@ -17,12 +17,12 @@ from tests_paths import ROOT
 BENTOML = str(Path(sys.executable).parent / "bentoml")
 
 
-def environment(root: Path, **changes: str) -> dict[str, str]:
-    """The tests' own environment with the scratch root's store and none of the user's settings."""
+def environment(root: Path, **changes: str | None) -> dict[str, str]:
+    """The tests' own environment with the scratch root's store, none of the user's settings; None unsets."""
     env = {**os.environ, "BENTOML_HOME": str(root / "bentoml"), "PYTHONPATH": str(ROOT / "src")}
     for name in ("DERMAFLOW_ROOT", "DERMAFLOW_BUNDLE", "PORT", "BENTOML_HOST", "PROMETHEUS_MULTIPROC_DIR"):
         env.pop(name, None)
-    return {**env, **changes}
+    return {name: value for name, value in {**env, **changes}.items() if value is not None}
 
 
 def scratch_root(folder: Path) -> Path:
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(root: Path, *arguments: str, log: Path, cwd: Path | None = None, **changes: str):
+def serving(root: Path, *arguments: str, log: Path, cwd: Path | None = None, **changes: str | None):
     """Run `bentoml serve ARGUMENTS` in a root and give its address; the port comes from PORT."""
     port = free_port()
     with log.open("wb") as opened:

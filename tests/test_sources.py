@@ -1,8 +1,10 @@
 """Image files by id, from folders, zips and links."""
 
+import os
 import pickle
 import zipfile
 
+import numpy as np
 import pytest
 
 from dermaflow.errors import DataError
@@ -98,9 +100,8 @@ def test_two_files_of_one_id_are_refused(root, second):
         open_source(root, FOLDERS)
 
 
-def test_no_image_folder_at_all_is_an_error_that_names_them(tmp_path):
-    with pytest.raises(DataError, match="no image folder: none of Input, part_1, part_2, Test"):
-        open_source(tmp_path, FOLDERS)
+def test_a_release_whose_images_lie_elsewhere_has_no_image_folder(tmp_path):
+    assert open_source(tmp_path, FOLDERS).entries == ()
 
 
 def test_an_absent_id_and_a_vanished_file_are_named(root):
@@ -124,6 +125,36 @@ def test_a_damaged_zip_or_member_is_an_error_that_names_it(tmp_path):
     with pytest.raises(DataError, match=r"Input\.zip/a\.jpg: can't be read"):
         source.read("a")
     assert source.read("b") == b"B"
+
+
+def test_any_damaged_byte_of_a_zipped_image_is_an_error_and_no_traceback(tmp_path):
+    file = np.random.default_rng(0).integers(0, 8, 400, np.uint8).tobytes()
+    zipped(tmp_path / "Input.zip", {"a.jpg": file})
+    whole = (tmp_path / "Input.zip").read_bytes()
+    start = whole.index(b"a.jpg") + len(b"a.jpg")
+    for at in range(start, start + 60):
+        (tmp_path / "Input.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        os.utime(tmp_path / "Input.zip", ns=(at, at))
+        with pytest.raises(DataError, match="can't be read"):
+            open_source(tmp_path, FOLDERS).read("a")
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_damaged_byte_of_a_zip_is_an_error_whatever_it_is_packed_with(tmp_path, packed):
+    with zipfile.ZipFile(tmp_path / "Input.zip", "w", packed) as archive:
+        archive.writestr("a.jpg", np.random.default_rng(0).integers(0, 8, 300, np.uint8).tobytes())
+    whole = (tmp_path / "Input.zip").read_bytes()
+    refused = 0
+    for at in range(len(whole)):
+        (tmp_path / "Input.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        os.utime(tmp_path / "Input.zip", ns=(at, at))
+        try:
+            source = open_source(tmp_path, FOLDERS)
+            for entry in source.entries:
+                source.read(entry.image_id)
+        except DataError:
+            refused += 1
+    assert refused > len(whole) / 2
 
 
 def test_a_source_goes_to_other_processes_as_plain_data(tmp_path):

@@ -1,7 +1,8 @@
 """The folder data/: what `dvc repro` reads. data.dvc in git says which data that is, by hash.
 
-Only `dermaflow data link` (`make data`) and `dermaflow sample` write data.dvc; everything else compares.
-Data lie there as links, never as a second copy, and are hashed by DVC but not cached.
+Only `dermaflow data link` (`make data`) and `dermaflow sample` say which data are meant; everything else
+compares. The hashes meant stand in data.dvc's meta, since `dvc repro` itself takes changed data silently and
+writes their hashes to the outs. Data lie there as links, never as a second copy, hashed but not cached.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from dermaflow.errors import DataError
+from dermaflow.errors import DataError, first_ten
 from dermaflow.params import root
 
 MASKS = "masks"
@@ -46,7 +47,7 @@ def differences() -> list[Difference]:
     from dvc.repo import Repo  # noqa: PLC0415 - half a second
 
     found = []
-    wanted = {out["path"]: str(out.get("md5", "nothing")) for out in _declared().get("outs", [])}
+    wanted = _wanted()
     with Repo(str(root())) as repo:
         for stage in repo.stage.load_all("data.dvc"):
             for out in stage.outs:
@@ -64,7 +65,22 @@ def verify() -> None:
     Raises:
         DataError: names the wanted and the found hash, and the command.
     """
-    wrong = differences()
+    _refuse(differences())
+
+
+def verify_declared() -> None:
+    """Make sure that the hashes that DVC wrote to data.dvc before this stage are those that are meant.
+
+    Opens nothing but data.dvc. Stages that read data/ call it.
+
+    Raises:
+        DataError: as `verify`.
+    """
+    wanted = _wanted()
+    _refuse([Difference(name, wanted[name], md5) for name, md5 in _hashed().items() if md5 != wanted[name]])
+
+
+def _refuse(wrong: list[Difference]) -> None:
     if not wrong:
         return
     what = "; ".join(f"{item.name}: wanted {item.wanted}, found {item.found}" for item in wrong)
@@ -85,40 +101,65 @@ def put(entries: Mapping[str, Path], *, source: str) -> None:
         source: what stands in data.dvc's meta: `demo` or `isic`.
 
     Raises:
-        DataError: data/ holds something that is not a link; the user's files are never removed.
+        DataError: data/ holds something that is neither a link nor the untouched demo (the user's files are
+            never removed), or a folder to link lies in data/ itself or holds a link to a folder.
     """
     target = data_dir()
-    _clear_links(target)
+    real = {name: folder.resolve() for name, folder in entries.items()}  # data/ itself may be named
+    for name, folder in real.items():
+        _refuse_what_dvc_skips(name, folder)
+    _clear_links(target, keep=real)
     target.mkdir(exist_ok=True)
-    for name, folder in entries.items():
-        if folder.resolve() != (target / name).resolve():
-            (target / name).symlink_to(os.path.relpath(folder.resolve(), target.resolve()))
-    (target / MASKS).mkdir(exist_ok=True) if MASKS not in entries else None
+    for name, folder in real.items():
+        (target / name).symlink_to(os.path.relpath(folder, target.resolve()))
+    if MASKS not in entries:
+        (target / MASKS).mkdir(exist_ok=True)
     declare([*entries, *([] if MASKS in entries else [MASKS])], source=source)
 
 
 def declare(names: list[str], *, source: str) -> None:
-    """Write data.dvc for what lies in data/ now."""
+    """Write data.dvc for what lies in data/ now; if DVC can't hash that, data.dvc stays as it was."""
+    file = root() / "data.dvc"
+    before = file.read_bytes() if file.exists() else None
     value = {"meta": {"source": source}, "outs": [{"path": f"data/{name}", "cache": False} for name in names]}
-    (root() / "data.dvc").write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+    file.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "dvc", "commit", "-q", "-f", "data.dvc"]
     done = subprocess.run(command, cwd=root(), capture_output=True, text=True, check=False)
     if done.returncode:
+        file.unlink() if before is None else file.write_bytes(before)
         raise DataError(
             f"DVC could not hash the data: {done.stderr.strip()}", "data.dvc", "Mend that and try again."
         )
+    hashed = _declared()
+    hashed["meta"]["md5"] = _hashed()
+    file.write_text(yaml.safe_dump(hashed, sort_keys=False), encoding="utf-8")
 
 
-def _clear_links(target: Path) -> None:
+def _refuse_what_dvc_skips(name: str, folder: Path) -> None:
+    """DVC follows a link to a file and the release's own, but passes over a linked folder without a word."""
+    for above, folders, _ in os.walk(folder):
+        linked = [Path(above) / below for below in folders if (Path(above) / below).is_symlink()]
+        if linked:
+            raise DataError(
+                f"{first_ten(linked)} is a link to a folder, whose changes DVC would not see",
+                name,
+                "Keep tables and image folders together in one real folder (a link to that is fine), or link "
+                "a zip of the images.",
+            )
+
+
+def _clear_links(target: Path, keep: Mapping[str, Path]) -> None:
     if target.is_symlink():
         target.unlink()
     if not target.exists():
         return
     entries = list(target.iterdir())
     real = [entry for entry in entries if not entry.is_symlink() and not _is_empty(entry)]
-    if real and not is_demo():
+    drawn = {out["path"] for out in _declared().get("outs", [])} if is_demo() else set()
+    theirs = [entry.name for entry in real if f"data/{entry.name}" not in drawn]
+    if theirs:
         raise DataError(
-            f"{len(real)} entries are no links: {', '.join(entry.name for entry in real)}",
+            f"{len(theirs)} entries are no links: {first_ten(theirs)}",
             "data/",
             "Move them away (or `dermaflow data link` the folder that you move them to).",
         )
@@ -126,12 +167,30 @@ def _clear_links(target: Path) -> None:
         raise DataError(
             "the demo there was changed by hand", "data/", "Move data/ away if you need it, else remove it."
         )
+    within = [name for name, folder in keep.items() if target.resolve() in folder.parents]
+    if within:
+        raise DataError(
+            f"{first_ten(within)} would link to what lies in data/ itself",
+            "data/",
+            "Name the folder that your own data lie in.",
+        )
     for entry in entries:
         entry.unlink() if entry.is_symlink() else shutil.rmtree(entry)
 
 
 def _is_empty(entry: Path) -> bool:
     return entry.is_dir() and not any(entry.iterdir())
+
+
+def _wanted() -> dict[str, str]:
+    """Return the hash that is meant of each out; a data.dvc of before holds them as DVC's alone."""
+    meant: dict[str, str] = _declared().get("meta", {}).get("md5", {})
+    return _hashed() | meant
+
+
+def _hashed() -> dict[str, str]:
+    """Return the hash of each out as DVC wrote it."""
+    return {out["path"]: str(out.get("md5", "nothing")) for out in _declared().get("outs", [])}
 
 
 def _declared() -> dict[str, Any]:

@@ -1,6 +1,10 @@
-"""The one family of errors that a user can cause; the command line prints them without a traceback."""
+"""The one family of errors that a user can cause; commands and stages print them without a traceback."""
 
-from collections.abc import Iterable
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
 from typing import Final
 
 MOST: Final = 10
@@ -40,3 +44,31 @@ def first_ten(items: Iterable[object]) -> str:
     """List at most ten items for a message, and say when there are more."""
     found = [str(item) for item in items]
     return ", ".join(found[:MOST]) + (", ..." if len(found) > MOST else "")
+
+
+def tell_errors(work: Callable[..., object], *arguments: object) -> None:
+    """Do the work of a command or a stage; what a user can cause ends with one line and exit code 1.
+
+    With DERMAFLOW_TRACEBACK set the traceback stands before that line.
+
+    Args:
+        work: called with `arguments`.
+        arguments: of the work.
+    """
+    try:
+        work(*arguments)
+    except DermaflowError as error:
+        _end(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        full = error.errno == errno.ENOSPC
+        remedy = "Free some space and run again; nothing half-written is left." if full else ""
+        _end(f"{error.filename or 'file'}: {error.strerror}. {remedy}".strip())
+
+
+def _end(line: str) -> None:
+    if os.environ.get("DERMAFLOW_TRACEBACK"):
+        traceback.print_exc()
+    sys.stderr.write(f"error: {line}\n")
+    sys.exit(1)

@@ -12,8 +12,13 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def digests(*rooms: str) -> dict[str, str]:
-    """Return the sha256 of each module of the rooms named, by its path below the package."""
+def digests(*names: str) -> dict[str, str]:
+    """Return the sha256 of each module, by its path below the package.
+
+    Args:
+        names: rooms (`train`), of which every module counts, and modules (`taxonomy`).
+    """
     home = Path(str(dermaflow.__file__)).parent
-    found = sorted(file for room in rooms for file in (home / room).rglob("*.py"))
+    patterns = [pattern for name in names for pattern in (f"{name}.py", f"{name}/**/*.py")]
+    found = sorted(file for pattern in patterns for file in home.glob(pattern))
     return {file.relative_to(home).as_posix(): digest(file) for file in found}

@@ -98,6 +98,8 @@ def _section(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever YAML hol
         raise ParamsError(
             "no such file", str(path), "Run in the project's root, or copy a file of presets/ there."
         ) from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"not UTF-8 text: {error}", path.name, "Save it as UTF-8.") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"not valid YAML: {error}", path.name, "Mend the line named.") from None
     for part in where.split("."):

@@ -5,8 +5,10 @@ with one entry an image file, sorted by id, and their bytes. It goes to worker p
 each process opens its zips once.
 """
 
+import lzma
 import os
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from dermaflow.errors import DataError, first_ten
 
 EXTENSIONS: Final = frozenset({".jpg", ".jpeg", ".png"})
 """Endings of image files, in any case; what a file really holds is found out when it is decoded."""
+DAMAGED: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+"""What reading a member of a zip may raise, besides OSError: broken, cut off, encrypted, packed otherwise."""
 _INSIDE: Final = ".zip/"
 
 
@@ -82,10 +86,10 @@ def open_source(root: Path, folders: Mapping[str, Sequence[str]]) -> Source:
         root: the release's folder.
         folders: part to the names that its image folders may have below `root` (`.` is the root itself). Each
             that is there counts, as a folder or as `<name>.zip` (the folder, where both are there), whatever
-            lies how deep in it.
+            lies how deep in it. None needs to be: a release's images may lie in another one's folder.
 
     Raises:
-        DataError: none of the folders is there, a zip is damaged, or two files have the same id.
+        DataError: a zip is damaged, or two files have the same id.
     """
     entries: list[Entry] = []
     homes: set[Path] = set()
@@ -103,13 +107,6 @@ def open_source(root: Path, folders: Mapping[str, Sequence[str]]) -> Source:
             below = "" if home == root else f"{home.relative_to(root).as_posix()}/"
             files = _zipped(home) if zipped else _unpacked(home)
             entries += [Entry(PurePosixPath(file).stem, part, f"{below}{file}") for file in files]
-    if not homes:
-        wanted = first_ten(name for names in folders.values() for name in names)
-        raise DataError(
-            f"no image folder: none of {wanted}, nor a zip of that name",
-            str(root),
-            "Put the published images there, unpacked or as the zip.",
-        )
     _refuse_repeats(entries, root)
     return Source(root, tuple(sorted(entries, key=lambda entry: entry.image_id)))
 
@@ -136,7 +133,7 @@ def read_file(root: Path, file: str) -> bytes:
         return _archive(path, os.getpid(), facts.st_mtime_ns, facts.st_size).read(member)
     except FileNotFoundError:
         raise DataError("no such file", file, "Put it there, or run the stage ingest again.") from None
-    except (OSError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, ValueError) as error:
+    except (OSError, KeyError, ValueError, *DAMAGED) as error:
         raise DataError(f"can't be read: {error}", file, "Take the file again from where it came.") from None
 
 
@@ -161,7 +158,7 @@ def _zipped(home: Path) -> Iterator[str]:
     try:
         with zipfile.ZipFile(home) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (OSError, *DAMAGED) as error:
         raise DataError(f"not a whole zip file: {error}", home.name, "Download it again.") from None
     yield from (name for name in names if _is_image(name) and "__MACOSX" not in name)
 

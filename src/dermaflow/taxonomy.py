@@ -42,6 +42,8 @@ SITES: Final = (
 
 SEXES: Final = ("female", "male")
 
+_JOINED: Final = {"AKIEC": {"AK", "SCC"}}
+
 
 @dataclass(frozen=True)
 class View:
@@ -58,9 +60,13 @@ class View:
     members: tuple[tuple[str, ...], ...]
 
     def target(self, diagnosis: str) -> int | None:
-        """Return the class index of a diagnosis (or of a class of this view), or None if left out."""
+        """Return the class index of a diagnosis (or of a class of this view), or None if left out.
+
+        AKIEC is in the class that joins AK and SCC, and left out where they are apart.
+        """
+        codes = _JOINED.get(diagnosis, {diagnosis})
         for index, members in enumerate(self.members):
-            if diagnosis in members or diagnosis == self.classes[index]:
+            if codes.issubset(members) or diagnosis == self.classes[index]:
                 return index
         return None
 

@@ -1,8 +1,9 @@
 """All that is said to MLflow. A tracking error never costs a training.
 
 Each fact is a record (one run: its key, parent, parameters, metrics, files). A record that can't be sent
-is kept in `.tracking/pending/` and sent by the next command that tracks something. Runs are found by the
-tag `dermaflow.key`, so sending a record twice adds nothing. Called by stages/ and cli only.
+is kept in `.tracking/pending/` and sent by the next command that tracks something, without the files that
+have changed by then. Runs are found by the tag `dermaflow.key`, and a point or figure that is there is not
+logged again, so sending a record twice adds nothing. Called by stages/ and cli only.
 
 The server is `MLFLOW_TRACKING_URI`, else `mlflow.db` (SQLite) with `mlartifacts/` in the project's root.
 """
@@ -16,14 +17,16 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from dermaflow.files import digest
 from dermaflow.params import root
 
 EXPERIMENT = "dermaflow"
 KEY = "dermaflow.key"
+LEFT_OUT = "dermaflow.left_out"
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Record:
         tags: besides git commit and stage.
         artifacts: files or folders (relative to the root) to the folder they are shown in.
         dataset: a table (relative to the root) that was learned from.
+        digests: of these files, when the record was kept for later.
     """
 
     key: str
@@ -53,6 +57,7 @@ class Record:
     tags: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
     dataset: str | None = None
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def send(record: Record) -> str | None:
@@ -97,7 +102,7 @@ def stage(
         metrics: nested figures; what is no number is left out.
         params: nested parameters.
         artifacts: paths relative to the root, to the folder they are shown in.
-        key: identity of the run; by default the stage and the present commit and data.
+        key: identity of the run; by default the stage, what it found, and the present commit and data.
         tags: further tags.
         dataset: a table that was learned from, relative to the root.
         later: only note it; the next command that speaks to MLflow (or `flush`) sends it. To open MLflow
@@ -106,11 +111,13 @@ def stage(
     Returns:
         The run's id, or None if it was not sent.
     """
+    asked, figures = flat_params(params or {}), flat(metrics or {})
+    found = hashlib.sha256(json.dumps([asked, figures], sort_keys=True).encode()).hexdigest()[:16]
     record = Record(
-        key=key or f"{name}:{git_commit()}:{data_md5()}",
+        key=key or f"{name}:{git_commit()}:{data_md5()}:{found}",
         name=name,
-        params=flat_params(params or {}),
-        metrics=flat(metrics or {}),
+        params=asked,
+        metrics=figures,
         tags={**_provenance(), **(tags or {})},
         artifacts=dict(artifacts or {}),
         dataset=dataset,
@@ -161,7 +168,7 @@ class FoldRun:
         """Start the run, with system metrics, nested under its model."""
         try:
             _send_pending()
-            client, run_id = _open(self.record)
+            client, run_id, _ = _open(self.record)
             import mlflow  # noqa: PLC0415 - 1.2 s; only where something is tracked
 
             mlflow.set_system_metrics_sampling_interval(2)
@@ -195,8 +202,6 @@ class FoldRun:
 
     def finish(self) -> str | None:
         """Send what the finished files say (call after the `with` block)."""
-        if self._client is not None:
-            self.record.history = []  # already there
         return send(self.record)
 
 
@@ -290,8 +295,8 @@ def _local_uri() -> str:
     return f"sqlite:///{root() / 'mlflow.db'}"
 
 
-def _open(record: Record) -> tuple[Any, str]:
-    """Find or make the run (and its parent) under a lock: folds may start side by side."""
+def _open(record: Record) -> tuple[Any, str, str | None]:
+    """Find or make the run and its parent under a lock: folds may start side by side."""
     from filelock import FileLock  # noqa: PLC0415
 
     with FileLock(root() / ".mlflow.lock"):
@@ -308,8 +313,11 @@ def _open(record: Record) -> tuple[Any, str]:
             parent_id = _find_or_create(
                 client, experiment_id, record.parent, record.parent_name or record.parent, provenance
             )
-        tags = record.tags | ({"mlflow.parentRunId": parent_id} if parent_id else {})
-        return client, _find_or_create(client, experiment_id, record.key, record.name, tags)
+        nested = {"mlflow.parentRunId": parent_id} if parent_id else {}
+        run_id = _find_or_create(client, experiment_id, record.key, record.name, record.tags | nested)
+        for name, value in nested.items():  # a model's run that was deleted has been made anew
+            client.set_tag(run_id, name, value)
+        return client, run_id, parent_id
 
 
 def _find_or_create(client: Any, experiment: str, key: str, name: str, tags: Mapping[str, str]) -> str:  # noqa: ANN401
@@ -323,20 +331,17 @@ def _find_or_create(client: Any, experiment: str, key: str, name: str, tags: Map
 
 
 def _send(record: Record) -> str:
-    client, run_id = _open(record)
+    client, run_id, parent_id = _open(record)
     import mlflow  # noqa: PLC0415
-    from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
+    from mlflow.entities import RunTag  # noqa: PLC0415
 
-    now = int(time.time() * 1000)
-    known = client.get_run(run_id).data.params
-    params = [Param(key, value[:500]) for key, value in record.params.items() if key not in known]
-    for start in range(0, len(params), 100):
-        client.log_batch(run_id, params=params[start : start + 100])
-    metrics = [Metric(_safe(key), value, now, 0) for key, value in record.metrics.items()]
-    for start in range(0, len(metrics), 500):
-        client.log_batch(run_id, metrics=metrics[start : start + 500])
+    _log_figures(client, run_id, record.params, record.metrics)
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in record.tags.items()])
+    if LEFT_OUT not in record.tags and LEFT_OUT in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, LEFT_OUT)
     _log_history(client, run_id, record.history)
+    if parent_id:
+        _sum_up(client, parent_id, record)
     if record.dataset:
         _log_dataset(mlflow, client, run_id, record.dataset)
     for source, place in record.artifacts.items():
@@ -349,28 +354,61 @@ def _send(record: Record) -> str:
     return run_id
 
 
+def _log_figures(
+    client: Any,  # noqa: ANN401
+    run_id: str,
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+) -> None:
+    from mlflow.entities import Metric, Param  # noqa: PLC0415
+
+    now, known = int(time.time() * 1000), client.get_run(run_id).data
+    new = [Param(key, value[:500]) for key, value in params.items() if key not in known.params]
+    for start in range(0, len(new), 100):
+        client.log_batch(run_id, params=new[start : start + 100])
+    figures = {_safe(key): value for key, value in metrics.items()}
+    changed = [
+        Metric(key, value, now, 0) for key, value in figures.items() if known.metrics.get(key) != value
+    ]
+    for start in range(0, len(changed), 500):
+        client.log_batch(run_id, metrics=changed[start : start + 500])
+
+
 def _log_history(client: Any, run_id: str, history: Sequence[Mapping[str, float]]) -> None:  # noqa: ANN401
     from mlflow.entities import Metric  # noqa: PLC0415
 
-    now = int(time.time() * 1000)
-    metrics = [
-        Metric(_safe(key), value, now, int(figures["epoch"]))
+    points = {
+        (_safe(key), int(figures["epoch"])): value
         for figures in history
         for key, value in figures.items()
         if key != "epoch"
-    ]
+    }
+    for name in sorted({name for name, _ in points}):
+        for there in client.get_metric_history(run_id, name):
+            points.pop((name, there.step), None)
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, step) for (name, step), value in points.items()]
     for start in range(0, len(metrics), 500):
         client.log_batch(run_id, metrics=metrics[start : start + 500])
+
+
+def _sum_up(client: Any, parent: str, record: Record) -> None:  # noqa: ANN401
+    """Give the model's run what its folds share and the means of their final figures: so models compare."""
+    experiment = client.get_run(parent).info.experiment_id
+    runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    folds = [one.data.metrics for one in runs if set(record.metrics) <= set(one.data.metrics)]
+    means = {name: sum(figures[name] for figures in folds) / len(folds) for name in record.metrics}
+    _log_figures(client, parent, record.params, {"folds": len(folds), **means} if means else {})
 
 
 def _log_dataset(mlflow: Any, client: Any, run_id: str, table: str) -> None:  # noqa: ANN401
     import pandas as pd  # noqa: PLC0415
     from mlflow.entities import DatasetInput, InputTag  # noqa: PLC0415
 
-    digest = hashlib.md5((root() / table).read_bytes(), usedforsecurity=False).hexdigest()
+    md5 = hashlib.md5((root() / table).read_bytes(), usedforsecurity=False).hexdigest()
     frame = pd.read_parquet(root() / table)
     frame = frame[[name for name in frame if frame[name].dtype != bool]].head(100)
-    dataset = mlflow.data.from_pandas(frame, source=table, name=Path(table).stem, digest=digest)
+    dataset = mlflow.data.from_pandas(frame, source=table, name=Path(table).stem, digest=md5)
     context = [InputTag("mlflow.data.context", "training")]
     client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), context)])  # noqa: SLF001
 
@@ -384,11 +422,14 @@ def _pending() -> Path:
 
 
 def _keep(record: Record) -> None:
+    record.digests = {path: _digest(path) for path in _files(record)}
     text = json.dumps(asdict(record), sort_keys=True)
     folder = _pending()
     folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(record.key.encode()).hexdigest()[:16]
-    (folder / f"{time.time_ns()}-{name}.json").write_text(text, encoding="utf-8")
+    name = f"{time.time_ns()}-{hashlib.sha256(record.key.encode()).hexdigest()[:16]}"
+    scratch = folder / f"{name}.part"
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(folder / f"{name}.json")
 
 
 def _send_pending() -> None:
@@ -398,8 +439,39 @@ def _send_pending() -> None:
 
     with FileLock(_pending().parent / "lock"):  # folds may start side by side
         for file in sorted(_pending().glob("*.json")):
-            _send(Record(**json.loads(file.read_text(encoding="utf-8"))))
+            try:
+                record = Record(**json.loads(file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                file.rename(file.with_suffix(".damaged"))  # one of them must not stop all
+                _tell(error)
+                continue
+            _send(_unchanged(record))
             file.unlink()
+
+
+def _files(record: Record) -> list[str]:
+    return [*record.artifacts, *([record.dataset] if record.dataset else [])]
+
+
+def _unchanged(record: Record) -> Record:
+    """Leave out what was written anew since the record was kept: those files are of another run."""
+    other = [path for path in _files(record) if record.digests.get(path) != _digest(path)]
+    if not other:
+        return record
+    return replace(
+        record,
+        artifacts={path: place for path, place in record.artifacts.items() if path not in other},
+        dataset=None if record.dataset in other else record.dataset,
+        tags={**record.tags, LEFT_OUT: f"changed before they were sent: {', '.join(other)}"},
+    )
+
+
+def _digest(path: str) -> str:
+    """Return the digest of a file, or of a folder's names and files; empty if there is nothing."""
+    home = root() / path
+    files = sorted(file for file in (home.rglob("*") if home.is_dir() else [home]) if file.is_file())
+    parts = [f"{file.relative_to(home)} {digest(file)}" for file in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
 
 
 def _tell(error: Exception) -> None:

@@ -26,7 +26,9 @@ STRESS = {"hair": 0.1, "masked_lesion": 0.9}
 
 
 def test_a_good_bundle_passes():
-    assert gate(GOOD, STRESS, LIMITS)["passed"]
+    result = gate("digest", GOOD, STRESS, LIMITS)
+    assert result["passed"]
+    assert result["bundle"] == "digest"
 
 
 @pytest.mark.parametrize(
@@ -35,19 +37,21 @@ def test_a_good_bundle_passes():
 def test_each_limit_alone_stops_a_bundle(name, value):
     metrics = copy.deepcopy(GOOD)
     metrics["hold_out"][name]["value"] = value
-    result = gate(metrics, STRESS, LIMITS)
+    result = gate("digest", metrics, STRESS, LIMITS)
     assert not result["passed"]
     assert [line.split()[0] for line in failures(result)] == [name]
 
 
 def test_a_stress_that_flips_too_many_decisions_stops_a_bundle():
-    assert failures(gate(GOOD, {"hair": 0.31}, LIMITS)) == ["stress.hair 0.310, at most 0.3 asked"]
+    assert failures(gate("digest", GOOD, {"hair": 0.31}, LIMITS)) == ["stress.hair 0.310, at most 0.3 asked"]
 
 
 def test_a_figure_that_is_not_defined_fails():
     metrics = copy.deepcopy(GOOD)
     metrics["hold_out"]["melanoma_auc"]["value"] = None
-    assert failures(gate(metrics, STRESS, LIMITS)) == ["melanoma_auc not defined, at least 0.8 asked"]
+    assert failures(gate("digest", metrics, STRESS, LIMITS)) == [
+        "melanoma_auc not defined, at least 0.8 asked"
+    ]
 
 
 def test_the_releases_flips_are_joined_by_their_images():

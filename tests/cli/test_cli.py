@@ -1,5 +1,6 @@
 """`dermaflow`: help worth reading, one-line errors, and a pages' worth of commands that exist."""
 
+import json
 import re
 import shlex
 
@@ -50,6 +51,27 @@ def test_a_full_disk_is_said_plainly(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main()
     assert "nothing half-written" in capsys.readouterr().err
+
+
+def test_results_show_the_latency_of_their_own_bundle_alone(project):
+    figure = {"value": 0.7, "low": 0.6, "high": 0.8}
+    keys = ("balanced_accuracy", "melanoma_auc", "macro_auc")
+    scored = {"hold_out": {"cases": 37, **dict.fromkeys(keys, figure)}}
+    members = [{"model": "lite0", "file": "lite0.onnx"}]
+    bundle = {"digest": "a", "notice": "", "members": members, "inputs": {"holdout": "0"}}
+    files = {"evaluation/lite0/metrics": scored, "ensemble/metrics": scored, "bundle/bundle": bundle}
+    for name, value in files.items():
+        file = project / f"outputs/{name}.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(value))
+    (project / "outputs/bundle/lite0.onnx").touch()
+    (project / "params.yaml").write_text("models: {lite0: {}}")
+    ends = []
+    for decided_on in ("a", "b"):
+        decision = {"digest": decided_on, "latencies_ms": {"lite0": 333.4, "ensemble": 999.4}}
+        (project / "outputs/decision.json").write_text(json.dumps(decision))
+        ends.append([line.split()[-1] for line in run("evaluate").output.splitlines()[-3:-1]])
+    assert ends == [["333", "999"], ["0.0", "0.0"]]  # of the other bundle the size comes last
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -197,7 +197,7 @@ def test_the_gate_finds_its_figures_in_the_metrics(world):
     limits = GateParams(
         min_balanced_accuracy=0, min_melanoma_auc=0, min_macro_auc=0, max_calibration_error=1, max_flipped=1
     )
-    assert gate(world[3].metrics, joined([]), limits)["passed"]
+    assert gate("abc", world[3].metrics, joined([]), limits)["passed"]
 
 
 def test_all_files_are_written_and_the_table_is_as_declared(project, world):

@@ -3,9 +3,13 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from dermaflow.evaluate import intervals, metrics
+from dermaflow.evaluate import figures, intervals, metrics
+from dermaflow.evaluate.answers import Answers
+from dermaflow.evaluate.params import EvaluateParams
+from dermaflow.taxonomy import NINE
 
 
 @pytest.fixture
@@ -79,6 +83,26 @@ def test_the_interval_of_a_share_covers_about_95_percent_of_the_time(rng):
         low, high = intervals.interval(intervals.replicate(intervals.mean(values), weights))
         covered += low <= 0.6 <= high
     assert 0.89 <= covered / 200 <= 0.99
+
+
+def test_more_cases_than_the_weights_can_count_are_summed_all_the_same():
+    """A weight is a uint16, which ends at 65,535; all answers are right, so every figure is 1."""
+    benign, malignant = 70_000, 1_000
+    target = np.repeat([NINE.classes.index("NV"), NINE.classes.index("MEL")], [benign, malignant])
+    right = Answers(
+        NINE, target, np.eye(9)[target], np.full(9, 1 / 9), pd.DataFrame({"group": np.arange(len(target))})
+    )
+    point = figures.operating_point(right, 0.5, EvaluateParams(bootstrap=100))
+    assert point["sensitivity"] == point["specificity"] == {"value": 1, "low": 1, "high": 1}
+    assert point["referred"]["value"] == pytest.approx(1 / 71, abs=1e-6)
+    one = np.ones((1, len(target)), np.uint16)
+    for figure in (
+        intervals.auc(target == 1, right.probability[:, 1]),
+        intervals.auc(right.malignant, right.malignant_probability),
+        intervals.balanced_accuracy(target, right.decided, 9),
+        intervals.macro_auc(target, right.probability),
+    ):
+        assert figure(one) == 1
 
 
 def test_twenty_thousand_cases_take_seconds(rng):

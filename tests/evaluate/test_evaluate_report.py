@@ -2,6 +2,10 @@
 
 import json
 import re
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,6 +18,7 @@ from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.evaluation import evaluate_model
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.taxonomy import NINE, SEVEN
+from tests_paths import ROOT
 from tests_predictions import made_cases, made_funnel, made_members
 
 FAST = EvaluateParams(bootstrap=100)
@@ -232,3 +237,30 @@ def test_each_different_answer_to_a_hold_out_counts_once(project):
     assert openings.note(folder, "h", "lite0", other) == 3
     assert openings.note(folder, "another hold-out", "lite0", other) == 1
     assert openings.count(folder, "h") == 3
+
+
+def test_answers_that_are_noted_side_by_side_all_count(project, monkeypatch):
+    def slowly(folder, read=openings.read):
+        found = read(folder)
+        time.sleep(0.05)  # time enough for the others to read the same
+        return found
+
+    monkeypatch.setattr(openings, "read", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        for name in ("a", "b", "c", "d"):
+            pool.submit(openings.note, project / "reports", "h", name, {})
+    assert openings.count(project / "reports", "h") == 4
+
+
+def test_make_clean_removes_the_reports_but_not_the_count_of_openings(project):
+    shutil.copy(ROOT / "Makefile", project)
+    openings.note(project / "reports", "h", "lite0", {})
+    for made in ("reports/data_docs/index.html", "outputs/cases.parquet"):
+        (project / made).parent.mkdir(parents=True, exist_ok=True)
+        (project / made).touch()
+    subprocess.run(["make", "clean"], check=True, capture_output=True)
+    assert [entry.name for entry in (project / "reports").iterdir()] == ["hold_out"]
+    assert not (project / "outputs").exists()
+    assert openings.count(project / "reports", "h") == 1
+    shutil.rmtree(project / "reports")
+    subprocess.run(["make", "clean"], check=True, capture_output=True)  # nothing left is no error

@@ -145,7 +145,7 @@ def test_the_gate_reads_what_stress_writes():
         min_balanced_accuracy=0, min_melanoma_auc=0, min_macro_auc=0, max_calibration_error=1, max_flipped=0.5
     )
     good = {"balanced_accuracy": 1, "melanoma_auc": 1, "macro_auc": 1, "ece": 0}
-    result = gate({"hold_out": good}, joined([ask(Blind()), ask(Blind(), 0)]), limits)
+    result = gate("abc", {"hold_out": good}, joined([ask(Blind()), ask(Blind(), 0)]), limits)
     assert result["passed"]
     assert result["checks"]["stress.hair"]["figure"] == 0
     assert "stress.masked_lesion" not in result["checks"]

@@ -6,7 +6,8 @@ import sys
 import pytest
 import yaml
 
-from dermaflow import datadir
+from dermaflow import datadir, sample
+from dermaflow.cli.sample import sample as sample_command
 from dermaflow.errors import DataError
 
 pytestmark = pytest.mark.slow
@@ -64,6 +65,68 @@ def test_other_data_replace_links_and_an_untouched_demo(repo, tmp_path_factory):
     datadir.put({"isic2018": isic}, source="isic")
     assert (repo / "data/isic2018/a").read_text() == "1"
     datadir.verify()
+
+
+def test_a_folder_beside_the_demo_is_the_users_and_stays(repo, tmp_path_factory):
+    folder(repo / "data/isic2018", a="drawn")
+    datadir.declare(["isic2018"], source=datadir.DEMO)
+    folder(repo / "data/my_collection", photo="precious")
+    (repo / "data/notes.txt").write_text("precious")
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    with pytest.raises(DataError, match=r"2 entries are no links: .*my_collection"):
+        datadir.put({"isic2018": isic}, source="isic")
+    assert (repo / "data/my_collection/photo").read_text() == "precious"
+    assert (repo / "data/isic2018/a").read_text() == "drawn"
+
+
+def test_drawing_beside_the_users_folder_declares_the_drawn_ones_alone(repo, monkeypatch):
+    (repo / "dvc.yaml").touch()
+    folder(repo / "data/my_collection", photo="precious")
+
+    def draw(target, **_):
+        for name in sample.ENTRIES:
+            folder(target / name, a="drawn")
+
+    monkeypatch.setattr(sample, "draw", draw)
+    sample_command(repo / "data", replace=True)
+    declared = yaml.safe_load((repo / "data.dvc").read_text())
+    assert [out["path"] for out in declared["outs"]] == [f"data/{name}" for name in sample.ENTRIES]
+    assert datadir.is_demo()
+
+
+def test_data_itself_may_be_named_where_it_holds_links_but_not_the_demo(repo, tmp_path_factory):
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    datadir.put({"isic2018": isic}, source="isic")
+    datadir.put({"isic2018": repo / "data/isic2018"}, source="isic")
+    assert (repo / "data/isic2018/a").read_text() == "1"
+    datadir.verify()
+    (repo / "data/isic2018").unlink()
+    folder(repo / "data/isic2018", a="drawn")
+    datadir.declare(["isic2018"], source=datadir.DEMO)
+    with pytest.raises(DataError, match=r"isic2018 would link to what lies in data/ itself"):
+        datadir.put({"isic2018": repo / "data/isic2018"}, source="isic")
+    assert (repo / "data/isic2018/a").read_text() == "drawn"
+
+
+def test_a_linked_folder_inside_a_release_is_refused_before_anything_is_removed(repo, tmp_path_factory):
+    home = tmp_path_factory.mktemp("isic")
+    first = folder(home / "first", a="1")
+    datadir.put({"isic2018": first}, source="isic")
+    other = folder(home / "2018", a="1")
+    (other / "Input").symlink_to(folder(home / "disk", image="x"))
+    with pytest.raises(DataError, match=r"isic2018: .*Input is a link to a folder"):
+        datadir.put({"isic2018": other}, source="isic")
+    assert (repo / "data/isic2018").resolve() == first
+    datadir.verify()
+
+
+def test_data_dvc_stays_as_it_was_where_dvc_cannot_hash(repo, tmp_path_factory):
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    datadir.put({"isic2018": isic}, source="isic")
+    before = (repo / "data.dvc").read_text()
+    with pytest.raises(DataError, match="DVC could not hash the data"):
+        datadir.declare(["absent"], source="isic")
+    assert (repo / "data.dvc").read_text() == before
 
 
 @pytest.mark.parametrize("source", ["isic", datadir.DEMO])

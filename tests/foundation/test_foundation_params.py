@@ -54,6 +54,12 @@ def test_an_absent_file_says_where_to_get_one(project):
         params.load(Fake)
 
 
+def test_a_file_that_is_not_utf_8_is_an_error(project):
+    (project / "params.yaml").write_bytes("impute: {} # für".encode("latin-1"))
+    with pytest.raises(ParamsError, match=r"params\.yaml: not UTF-8 text.*Save it as UTF-8"):
+        params.load(Fake)
+
+
 def test_names_must_differ(write):
     write({"releases": ["isic2018", "isic2018"]})
     with pytest.raises(ParamsError, match="different names"):

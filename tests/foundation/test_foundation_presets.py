@@ -54,6 +54,14 @@ def test_the_committed_params_are_the_sample_preset():
     assert (ROOT / "params.yaml").read_text() == (ROOT / "presets/sample.yaml").read_text()
 
 
+def test_drawn_and_real_presets_never_share_a_lineage():
+    """A bundle names its lineage, but not whether its data are drawn."""
+    presets = [yaml.safe_load(file.read_text())["registry"] for file in PRESETS]
+    drawn, real = ({one["name"] for one in presets if one["demo"] is demo} for demo in (True, False))
+    assert drawn
+    assert not drawn & real
+
+
 def test_every_augmentation_of_the_sixteen_is_on_in_the_paper_preset():
     augment = params.load(AugmentParams, file=ROOT / "presets/paper.yaml")
     parts = {name: getattr(augment, name).p for name in type(augment).model_fields}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dermaflow.taxonomy import DIAGNOSES, EIGHT, MALIGNANT, NAMES, NINE, SEVEN, VIEWS, change_view
+from dermaflow.taxonomy import DIAGNOSES, EIGHT, FOUR, MALIGNANT, NAMES, NINE, SEVEN, TWO, VIEWS, change_view
 
 
 def test_the_seven_class_view_leaves_out_unk_and_joins_ak_and_scc():
@@ -27,9 +27,10 @@ def test_priors_are_summed_without_renormalising():
     assert change_view(priors, NINE, SEVEN, renormalise=False).sum() == pytest.approx(8 / 9)
 
 
-def test_akiec_is_its_own_target_in_2018s_view_and_unknown_to_the_others():
+def test_akiec_is_in_the_class_that_joins_ak_and_scc_and_left_out_where_they_are_apart():
     assert SEVEN.target("AKIEC") == SEVEN.target("SCC") == SEVEN.target("AK") == 3
-    assert NINE.target("AKIEC") is None
+    assert (TWO.label("AKIEC"), FOUR.label("AKIEC")) == ("OTHER", "OTHER")
+    assert NINE.target("AKIEC") is EIGHT.target("AKIEC") is None
     assert EIGHT.target("UNK") is None
 
 

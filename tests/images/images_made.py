@@ -53,6 +53,17 @@ def with_jpeg_size(file, width, height):
     return file[: at + 5] + struct.pack(">HH", height, width) + file[at + 9 :]
 
 
+def with_scans(file, n):
+    """A progressive JPEG whose last scan comes n times more."""
+    body = file.removesuffix(b"\xff\xd9")
+    return body + body[body.rindex(b"\xff\xda") :] * n + b"\xff\xd9"
+
+
+def with_segment(file, marker, content):
+    """A JPEG with one more segment behind its first marker."""
+    return file[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content + file[2:]
+
+
 def recipe(crop="center", stored_px=64, input_px=64, lossless_up_to_px=256, max_pixels=50_000_000):
     return Recipe(crop, stored_px, input_px, lossless_up_to_px, 95, max_pixels)
 

@@ -7,10 +7,22 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from images_made import encoded, jpeg, png, recipe, skin, turned_jpeg, with_jpeg_size, with_png_size
+from images_made import (
+    encoded,
+    jpeg,
+    png,
+    recipe,
+    skin,
+    turned_jpeg,
+    with_jpeg_size,
+    with_png_size,
+    with_scans,
+    with_segment,
+)
 from PIL import Image
 
 from dermaflow.errors import DataError
+from dermaflow.images.header import MAX_SCANS, MAX_SEGMENTS
 from dermaflow.images.prepare import Recipe, decode_stored, encode_stored, prepare
 
 
@@ -133,6 +145,61 @@ def test_too_many_pixels_are_refused_before_anything_is_decoded(monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(DataError, match="300 x 200 pixels; more than 59,999 are refused"):
         prepare(jpeg(), recipe(max_pixels=59_999))
+
+
+SCAN = b"\xff\xda"
+
+
+def test_a_jpeg_of_too_many_scans_is_refused_before_anything_is_decoded(monkeypatch):
+    file = jpeg(progressive=True)
+    more = MAX_SCANS - file.count(SCAN)
+    prepare(with_scans(file, more), recipe())
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError, match=r"^ISIC_7\.jpg: .*more than 100 scans.* Save it again"):
+        prepare(with_scans(file, more + 1), recipe(), "ISIC_7.jpg")
+
+
+def test_scans_can_not_hide_behind_a_reserved_marker_of_a_scans_data(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    file = with_scans(jpeg(32, 32, progressive=True), MAX_SCANS)
+    data = file.index(SCAN) + 20
+    with pytest.raises(DataError, match="scans"):
+        prepare(file[:data] + b"\xff\x02\x7f\xf0" + file[data:], recipe())
+
+
+def test_scan_markers_in_a_thumbnail_or_behind_the_end_are_none_of_the_pictures():
+    file = jpeg(progressive=True)
+    many = SCAN * (2 * MAX_SCANS)
+    padded = with_segment(file, 0xE1, b"Exif\0\0" + many) + many
+    np.testing.assert_array_equal(prepare(padded, recipe()), prepare(file, recipe()))
+
+
+def test_restart_markers_are_no_segments():
+    file = jpeg(3000, 3000, restart_marker_blocks=1)
+    assert file.count(b"\xff\xd0") > MAX_SEGMENTS / 8
+    prepare(file, recipe())
+
+
+def test_a_jpeg_of_too_many_segments_is_refused():
+    empty = b"\xff\xfe\x00\x02"
+    with pytest.raises(DataError, match="10,000 segments"):
+        prepare(jpeg()[:2] + empty * MAX_SEGMENTS + jpeg()[2:], recipe())
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt"])
+@pytest.mark.parametrize("claimed", [0xFFFFFFF0, 0x7FFFFFFF, 3000])
+def test_a_png_chunk_that_claims_more_than_the_file_is_refused_before_it_is_decoded(
+    kind, claimed, monkeypatch
+):
+    file = png(40, 40)
+    assert len(file) < 3000
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))  # it would set aside up to 4 GB
+    with pytest.raises(DataError, match="truncated or damaged"):
+        prepare(file[:33] + claimed.to_bytes(4) + kind + file[41:], recipe())
+
+
+def test_rubbish_behind_the_end_of_a_png_does_no_harm():
+    np.testing.assert_array_equal(prepare(png() + b"rubbish" * 9, recipe()), prepare(png(), recipe()))
 
 
 def test_the_smallest_and_the_thinnest_images_come_through():

@@ -90,3 +90,20 @@ def test_an_unknown_backbone_is_an_error_with_a_suggestion():
 def test_batch_norm_takes_the_momentum_of_params():
     momenta = {m.momentum for m in made(bn_momentum=0.02).modules() if isinstance(m, torch.nn.BatchNorm2d)}
     assert momenta == {0.02}
+
+
+def test_a_name_that_timm_has_renamed_and_a_family_without_stages_are_built():
+    with pytest.warns(UserWarning, match="deprecated model name"):
+        renamed = made(backbone="tf_efficientnet_b0_ns")
+    for network, px in ((renamed, 64), (made(backbone="pit_ti_224", stored_px=224, input_px=224), 224)):
+        with torch.no_grad():
+            out = network.eval()(torch.zeros(2, px, px, 3, dtype=torch.uint8), torch.zeros(2, 11))
+        assert out.logits.shape == (2, 9)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "changes"), [("pit_ti_224", {"frozen_stages": 1}), ("coat_lite_tiny", {})]
+)
+def test_a_backbone_that_can_not_be_used_is_refused_by_its_name(backbone, changes):
+    with pytest.raises(TrainingError, match=f"{backbone} does not fit this network"):
+        made(backbone=backbone, stored_px=224, input_px=224, **changes)

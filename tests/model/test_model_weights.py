@@ -7,6 +7,8 @@ from safetensors.torch import save_file
 
 from dermaflow.errors import TrainingError
 from dermaflow.model import weights
+from dermaflow.model.network import build
+from dermaflow.model.params import ModelParams
 
 LITE0 = "tf_efficientnet_lite0"
 TINY = "test_efficientnet"
@@ -88,3 +90,27 @@ def test_a_hub_that_can_not_be_reached_names_the_remedy(monkeypatch):
         TrainingError, match=r"offline\. Connect to the hub once, or set weights to file:PATH"
     ):
         weights.load(model, TINY, "hub")
+
+
+def test_a_file_that_changes_under_its_name_has_another_digest(tmp_path):
+    file = tmp_path / "weights.safetensors"
+    found = []
+    for value in (0.0, 1.0):
+        save_file({"conv_stem.weight": torch.full((1,), value)}, file)
+        found.append(weights.digests(f"file:{file}"))
+    assert [list(one) for one in found] == [[file.as_posix()]] * 2
+    assert found[0] != found[1]
+    assert weights.digests("pypi") == {}
+    with pytest.raises(TrainingError, match="no such file"):
+        weights.digests("file:absent.pth")
+
+
+def test_a_transformers_weights_of_another_size_name_the_remedy(tmp_path):
+    file = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), file)
+    params = ModelParams(backbone="test_vit", weights=f"file:{file}", stored_px=96, input_px=96)
+    with pytest.raises(TrainingError, match=r"1 of another shape \(pos_embed\).*set input_px to that of"):
+        build(params, 9)
+    assert build(params.model_copy(update={"stored_px": 160, "input_px": 160}), 9)
+    with pytest.raises(TrainingError, match="test_vit takes images of one size, not 64 px first"):
+        build(params.model_copy(update={"early_px": 64, "early_epochs": 1}), 9)

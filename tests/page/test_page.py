@@ -139,6 +139,24 @@ def test_a_service_that_is_gone_is_said_in_words(page, image):
     assert "can't be reached" in page.inner_text("#error")
 
 
+def test_a_file_that_is_gone_is_not_taken_for_a_service_that_is_gone(page, image):
+    page.set_input_files("#image", image)
+    image.unlink()
+    page.click("#assess")
+    page.wait_for_selector("#error:visible")
+    assert page.inner_text("#error") == "The file has changed or can't be read any more. Choose it again."
+
+
+@pytest.mark.parametrize("context", [{"java_script_enabled": False}], indirect=True)
+def test_without_javascript_the_answer_is_json_and_the_address_holds_nothing(page, context, address, image):
+    page.set_input_files("#image", image)
+    page.fill("#age", "47")
+    page.click("#assess")
+    page.wait_for_url(f"{address}/predict")
+    assert '"top3"' in page.content()
+    assert not [url for url in context.watch.requests if "47" in url.removeprefix(address)]
+
+
 def test_the_whole_form_works_with_the_keyboard_alone(page, image):
     page.set_input_files("#image", image)
     page.focus("#image")

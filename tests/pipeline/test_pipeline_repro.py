@@ -1,6 +1,12 @@
 """The real `dvc repro`, end to end, on a reduced demo release."""
 
+import os
+import signal
+import subprocess
+import time
+
 import pytest
+import torch
 import yaml
 
 from tests_paths import ROOT
@@ -62,8 +68,64 @@ def test_one_models_parameter_reruns_its_folds_and_what_follows(another):
     }  # fmt: skip
 
 
-def test_the_imputer_recrops_nothing(another):
+def test_the_imputer_recrops_nothing_and_make_repro_says_where_results_differ(another):
+    """`dermaflow repro` is what `make repro` calls."""
+    another.repro()
+    another.run("git", "add", "dvc.lock")
+    another.run("git", "commit", "-q", "-m", "lock")
+    assert "Nothing to do" in another.run("dermaflow", "repro").stdout
+    stale = another.folder / "outputs/models/gone/0"
+    stale.mkdir(parents=True)
     another.change({"impute": {"age": "median"}})
-    ran = another.repro()
-    assert "impute" in ran
+    said = another.run("dermaflow", "repro").stdout
+    assert "removed outputs/models/gone: dvc.yaml no longer names it" in said
+    assert not stale.exists()
+    ran = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage ")]
+    assert ran[0] == "impute"
     assert not names("crop_resize", ran)
+    assert "From stage impute on, the results differ from the committed dvc.lock" in said
+
+
+def test_changed_data_stop_plain_dvc_repro_until_they_are_as_before(another):
+    another.repro()
+    notice = another.folder / "data/isic2018/NOTICE.txt"
+    before = notice.read_text()
+    notice.write_text("changed by hand")
+    for _ in range(2):  # DVC has written the new hash to data.dvc by the second time
+        failed = another.run("dvc", "repro", ok=False)
+        assert failed.returncode
+        assert "error: data/: the data differ from data.dvc: data/isic2018: wanted " in failed.stderr
+        assert "Traceback" not in failed.stderr
+    notice.write_text(before)
+    assert another.repro() in ([], ["ingest@isic2018"])  # its outputs may come from the cache
+
+
+def test_a_killed_training_goes_on_in_the_next_repro_and_ends_with_the_same_bytes(another):
+    another.repro()
+    models = another.params["models"]
+    models["tiny"]["epochs"] = 6
+    another.change({"models": models})
+    command = ["dvc", "repro", "-s", "train@tiny-0"]
+    killed = subprocess.Popen(command, cwd=another.folder, env=another.env, start_new_session=True)
+    end, kept = time.monotonic() + 300, []
+    while not kept and killed.poll() is None and time.monotonic() < end:
+        kept = list((another.folder / ".checkpoints").glob("*/last.pt"))
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    member = another.folder / "outputs/models/tiny/0"
+    assert not member.exists()
+    (file,) = kept
+    state = torch.load(file, weights_only=True)
+    assert 1 <= state["epoch"] < 6
+    state["history"][0]["train_loss"] = 123.0  # leaves a trace of the epochs that are not trained again
+    torch.save(state, file)
+
+    another.run(*command)
+    losses = [line.split(",")[2] for line in (member / "history.csv").read_text().splitlines()]
+    assert (losses[:2], len(losses)) == (["train_loss", "123.0"], 7)
+    assert not list((another.folder / ".checkpoints").iterdir())
+    resumed = (member / "weights.safetensors").read_bytes()
+    another.run(*command[:2], "-f", *command[2:])
+    assert "123.0" not in (member / "history.csv").read_text()
+    assert (member / "weights.safetensors").read_bytes() == resumed

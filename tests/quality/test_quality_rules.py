@@ -2,16 +2,19 @@
 
 import json
 import re
+import runpy
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from good_tables import facts, prepared, tables
+from good_tables import facts, prepared, released, tables
 
-from dermaflow import quality, releases
+from dermaflow import outputs, quality, releases
 from dermaflow.errors import DataError
 from dermaflow.quality import contract, published, rules, running
 from dermaflow.quality import prepared as prepared_suite
+from tests_paths import ROOT
 
 
 def broken(report):
@@ -139,10 +142,10 @@ MUTATIONS = {
     ("isic2019 images", "image_id unique"): same_image_twice,
     ("isic2018 images", "part words"): image("isic2018", "part", "extra"),
     ("isic2018 images", "file given"): image("isic2018", "file", None),
-    ("isic2018 images", "bytes range"): image("isic2018", "bytes", 0),
     ("isic2018 images", "sha256 pattern"): image("isic2018", "sha256", "none"),
     ("isic2018 images", "opens"): unreadable("cut short"),
     ("isic2018 images", "reason_told"): unreadable(None),
+    ("isic2018 images", "has_bytes"): image("isic2018", "bytes", 0),
     ("isic2018 images", "has_size"): both(image("isic2018", "width", 0), image("isic2018", "height", 0)),
     ("isic2018 images", "large_enough"): image("isic2018", "width", 31),
     ("isic2018 images", "has_thumbnail"): image("isic2018", "thumbnail", bytes(10)),
@@ -200,7 +203,7 @@ def test_each_rule_fails_alone_when_its_law_is_broken(target):
     images = facts(rows)
     MUTATIONS[target](rows, images)
     suite = target[0]
-    checks = [*published.checks(rows, images), *contract.checks(rows)]
+    checks = [*published.checks(rows, images), *contract.checks(rows, images)]
     touched = [
         check for check in checks if check.suite.split()[0] == suite.split()[0] or check.suite == suite
     ]
@@ -312,7 +315,7 @@ def test_each_rule_of_the_prepared_table_can_fail(target):
 
 def test_each_rule_has_its_mutation():
     rows = tables()
-    checks = [*published.checks(rows, facts(rows)), *contract.checks(rows)]
+    checks = [*published.checks(rows, facts(rows)), *contract.checks(rows, facts(rows))]
     families = {(check.suite.split()[-1], rule.id) for check in checks for rule in check.rules}
     assert families - {("labels", "rows"), ("rows", "rows")} == {
         (suite.split()[-1], rule) for suite, rule in MUTATIONS
@@ -333,11 +336,56 @@ def test_a_critical_failure_stops_with_its_first_rows():
         quality.raise_if_critical(report)
 
 
+def test_a_collection_that_lists_an_image_of_2018s_test_folder_stops():
+    """2018's test images are in no table: their folder alone tells."""
+    rows = tables()
+    rows["mine"] = released(["ISIC_0034524"], ["Benign:nevus"], ["NV"], rule_id="archive:nevus")
+    images = facts(rows)
+    images["isic2018"] = pd.concat(
+        [images["isic2018"], images["mine"].assign(part="test")], ignore_index=True
+    )
+    check = next(check for check in contract.checks(rows, images) if check.suite == "train and test")
+    with pytest.raises(
+        DataError, match=r"train and test: 1 .*folder of test images\. \(1 of \d+ rows: ISIC_0034524\)"
+    ):
+        quality.raise_if_critical(running.run([check]))
+
+
 def test_a_warning_does_not_stop():
     rows = tables()
     put("isic2018", "age_years", 85.0, 2)(rows, None)
     report = quality.validate(rows, facts(rows))
     assert report.counts["warnings"] == 1
+    quality.raise_if_critical(report)
+
+
+def test_the_stage_says_each_warning_and_lists_the_unreadable_files_before_it_stops(project, capsys):
+    shutil.copy(ROOT / "params.yaml", project)
+    rows = tables()
+    images = facts(rows)
+    both(unreadable("cut short"), put("isic2018", "age_years", 85.0, 2))(rows, images)
+    put("isic2020", "sex", "woman", 5)(rows, images)
+    for name, table in rows.items():
+        outputs.releases.of(name).write(table)
+        outputs.facts.of(name).write(images[name])
+    with pytest.raises(DataError, match="sex is one of 2 known values"):
+        runpy.run_path(str(ROOT / "stages" / "validate.py"))["main"]()
+    assert capsys.readouterr().out.splitlines() == [
+        "warning: 2018 within 2019: A shared image has the same age in both. (1 of 14 rows: ISIC_0000002)",
+        "warning: isic2018 images: Every image file decodes. (1 of 14 rows: ISIC_0000000)",
+    ]
+    listed = project / "reports" / "quality" / "unreadable.csv"
+    assert listed.read_text(encoding="utf-8").splitlines()[1:] == [
+        "isic2018,ISIC_0000000,ISIC_0000000.jpg,cut short"
+    ]
+
+
+def test_an_empty_file_is_a_warning_as_any_unreadable_file_is():
+    rows = tables()
+    images = facts(rows)
+    both(unreadable("the file is empty"), image("isic2018", "bytes", 0))(rows, images)
+    report = quality.validate(rows, images)
+    assert broken(report) == {("isic2018 images", "opens")}
     quality.raise_if_critical(report)
 
 
@@ -398,6 +446,22 @@ def test_data_docs_open_without_the_net_and_show_what_failed(project):
     for picture in pictures:
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     assert not list(project.joinpath(".tmp").iterdir())
+
+
+def test_unreadable_files_are_listed_with_their_reason_until_there_are_none(project):
+    rows = {"isic2018": tables()["isic2018"]}
+    good, bad = facts(rows), facts(rows)
+    unreadable("cut short, at byte 900")(rows, bad)
+    folder = project / "reports" / "quality"
+    for images, linked in ((bad, True), (good, False)):
+        quality.data_docs(folder, quality.validate(rows, images), rows, images)
+        assert (folder / "unreadable.csv").exists() == linked
+        assert ("href='unreadable.csv'" in (folder / "index.html").read_text(encoding="utf-8")) == linked
+        if linked:
+            assert (folder / "unreadable.csv").read_text(encoding="utf-8").splitlines() == [
+                "release,image_id,file,problem",
+                'isic2018,ISIC_0000000,ISIC_0000000.jpg,"cut short, at byte 900"',
+            ]
 
 
 def test_the_report_is_the_same_where_thumbnails_are_told_by_their_length():

@@ -350,7 +350,7 @@ def broken(report):
 
 
 def suites(tables):
-    checks = [*published.checks(tables, {}), *contract.checks(tables)]
+    checks = [*published.checks(tables, {}), *contract.checks(tables, {})]
     return running.run([check for check in checks if check.suite.startswith(("mine", "2020 "))])
 
 

@@ -53,6 +53,25 @@ def test_check_writes_nothing(isic_folder):
     assert sorted(path for path in isic_folder.rglob("*")) == before
 
 
+def test_data_itself_may_be_linked_again(isic_folder, project):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=project)
+    for folder in (isic_folder, project / "data"):
+        assert "data/ now links to isic2018, mine" in run("link", folder)
+        assert (project / "data/isic2018").resolve() == isic_folder / "2018"
+
+
+def test_a_collection_whose_name_cannot_be_one_is_named_with_the_remedy(isic_folder):
+    write_archive(isic_folder / "my collection")
+    write_archive(isic_folder / ".trash")
+    shown = run("check", isic_folder)
+    assert "my collection: absent" in shown
+    assert "rename its folder" in shown
+    assert ".trash" not in shown
+    with pytest.raises(DataError, match="'my collection' can't name a release"):
+        run("link", isic_folder)
+
+
 @pytest.mark.parametrize("command", ["check", "link"])
 def test_a_collection_itself_is_no_folder_of_releases(isic_folder, command):
     with pytest.raises(

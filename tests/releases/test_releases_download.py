@@ -349,6 +349,14 @@ def test_lines_of_other_files_stay(tmp_path):
     assert checksums.recorded(tmp_path)["b.zip"].size == 8
 
 
+def test_lines_that_others_wrote_stay_too(tmp_path):
+    (tmp_path / "SHA256SUMS").write_text(f"{'a' * 64}  mine.zip\n")
+    for name in ("x.csv", "y.csv"):
+        checksums.record(tmp_path, name, checksums.Checked("0" * 64, 7, "length only"))
+    assert list(checksums.recorded(tmp_path)) == ["x.csv", "y.csv"]
+    assert (tmp_path / "SHA256SUMS").read_text().count(f"{'a' * 64}  mine.zip\n") == 1
+
+
 def test_a_file_of_another_length_than_recorded_is_refused_and_left(server, tmp_path):
     fetch(server, tmp_path)
     (tmp_path / "table.csv").write_bytes(BODY[:-1])

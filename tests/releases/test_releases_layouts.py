@@ -85,6 +85,15 @@ def test_the_test_parts_stay_in_their_zips_too(tmp_path):
     assert bytes_of("isic2020", tmp_path)["ISIC_0200001"] == ("test", b"ISIC_0200001")
 
 
+def test_a_zip_of_images_with_a_tables_name_is_not_taken_for_the_table(tmp_path):
+    plain = releases.read("isic2020", write_2020(tmp_path))
+    put_zip(tmp_path / "test.zip", ["ISIC_0200001"], "test/")
+    put_zip(tmp_path / "train.zip", IMAGES["isic2020"], "train/")
+    (tmp_path / "train.csv").rename(tmp_path / "ISIC_2020_Training_GroundTruth.csv")
+    assert releases.read("isic2020", tmp_path).equals(plain)
+    assert bytes_of("isic2020", tmp_path) == wanted("isic2020") | {"ISIC_0200001": ("test", b"ISIC_0200001")}
+
+
 def test_kaggles_layout_of_2020(tmp_path):
     plain = releases.read("isic2020", write_2020(tmp_path))
     put(tmp_path / "jpeg" / "train", IMAGES["isic2020"])

@@ -137,6 +137,20 @@ def test_check_knows_collections_and_files_that_lie_with_another_release(tmp_pat
     assert "aside     malignant, unnamed 1" in text
 
 
+def test_check_counts_no_file_of_a_test_folder_for_a_training_row(tmp_path):
+    """Stage locate takes training files alone, so split would drop the row."""
+    write_2018(tmp_path / "2018")
+    write_archive(tmp_path / "mine", {"ISIC_0700001": {}, "ISIC_0700002": {}})
+    write(tmp_path / "mine" / "ISIC_0700001.jpg", [])
+    for name in ("ISIC_0000001.jpg", "ISIC_0700002.jpg"):
+        write(tmp_path / "2018" / "ISIC2018_Task3_Validation_Input" / name, [])
+    report = check.check(tmp_path, ["isic2018", "mine"])
+    year, mine = report.releases
+    assert year.images == {"train": 0, "validation": 2}
+    assert (mine.images, mine.elsewhere) == ({"train": 1}, {})
+    assert report.merged["with_image"] == 1
+
+
 def test_check_says_what_it_accepted_and_what_takes_a_tables_place(tmp_path):
     folder = write_dataverse(tmp_path / "2018")
     path = folder / "HAM10000_metadata.csv"

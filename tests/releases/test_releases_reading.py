@@ -8,7 +8,8 @@ from published_files import NINE, SEVEN, one_hot, write, write_2018, write_2019,
 
 from dermaflow import releases
 from dermaflow.errors import DataError
-from dermaflow.releases import isic2018, isic2019, isic2020
+from dermaflow.quality import contract, running
+from dermaflow.releases import check, isic2018, isic2019, isic2020, published
 
 TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 
@@ -117,6 +118,41 @@ def test_2020_drops_the_second_image_of_each_pair_and_one_end_of_each_chain(tmp_
         names[3]: names[2],
         names[4]: names[2],
     }
+
+
+@pytest.mark.parametrize("spoil", [str.lower, lambda image: image.removeprefix("ISIC_")])
+def test_2020_refuses_a_list_of_duplicates_that_fits_no_image(tmp_path, spoil):
+    rows = [("ISIC_0100001", "IP_1", "nevus"), ("ISIC_0100002", "IP_1", "nevus")]
+    write_2020(tmp_path, rows, [tuple(spoil(row[0]) for row in rows)])
+    with pytest.raises(
+        DataError, match=r"duplicates\.csv, row 1: none of its 1 pairs .* Write its ids as train\.csv does"
+    ):
+        releases.read("isic2020", tmp_path)
+
+
+def test_2020_notes_how_many_pairs_name_an_image_of_no_table(tmp_path):
+    rows = [(f"ISIC_010000{i}", "IP_1", "nevus") for i in (1, 2, 3)]
+    (a, b, c), unlisted = (row[0] for row in rows), "ISIC_0999999"
+    write_2020(tmp_path, rows, [(a, b), (unlisted, c)])
+    with published.noting() as notes:
+        table = releases.read("isic2020", tmp_path).set_index("image_id")
+    assert notes == ["2020_Challenge_duplicates.csv: 1 of 2 pairs name an image of no table"]
+    assert table.duplicate_of.dropna().to_dict() == {b: a}
+
+
+def test_2020_leaves_a_pair_of_a_training_and_a_test_image_to_the_suites(tmp_path):
+    rows = [("ISIC_0100001", "IP_1", "nevus"), ("ISIC_0100002", "IP_1", "nevus")]
+    folder = write_2020(tmp_path / "isic2020", rows, [("ISIC_0200001", "ISIC_0100002")])
+    write(
+        folder / "test.csv",
+        ["image,patient,sex,age_approx,anatom_site_general", "ISIC_0200001,IP_1,male,45,torso"],
+    )
+    table = releases.read("isic2020", folder)
+    assert column(table, "ISIC_0100002", "duplicate_of") == "ISIC_0200001"
+    report = running.run(contract.checks({"isic2020": table}, {}))
+    assert [item.rule for item in report.failed_critical] == ["same_part"]
+    seen = check.check(tmp_path, ["isic2020"])
+    assert (seen.releases[0].duplicates, seen.merged["after_duplicates"]) == (0, 2)
 
 
 def test_chained_pairs_keep_exactly_one_image_in_any_order():
@@ -284,6 +320,37 @@ def test_other_encodings_and_broken_zips_are_refused(tmp_path):
     (tmp_path / TRUTH.replace(".csv", ".zip")).write_bytes(b"PK no zip")
     with pytest.raises(DataError, match="not a whole zip file"):
         releases.read("isic2019", tmp_path)
+
+
+def test_any_damaged_byte_of_a_zipped_table_is_an_error_and_no_traceback(tmp_path):
+    path = write_2019(tmp_path, {f"ISIC_{number:07d}": "NV" for number in range(40)}) / TRUTH
+    packed = path.with_suffix(".zip")
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as box:
+        box.write(path, path.name)
+    path.unlink()
+    whole = packed.read_bytes()
+    start = whole.index(TRUTH.encode()) + len(TRUTH)
+    for at in range(start, start + 60):
+        packed.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with pytest.raises(DataError, match="can't be read"):
+            releases.read("isic2019", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("release", "write", "table", "title"),
+    [
+        ("isic2018", write_2018, "HAM10000_metadata.csv", "site"),
+        ("isic2019", write_2019, "ISIC_2019_Training_Metadata.csv", "age"),
+        ("isic2019", write_2019, TRUTH, "image_id"),
+        ("isic2020", write_2020, "train.csv", "site"),
+    ],
+)
+def test_a_further_column_with_a_name_of_ours_is_left_out(tmp_path, release, write, table, title):
+    path = write(tmp_path) / table
+    plain = releases.read(release, tmp_path)
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},{title}", *(f"{row},torso" for row in rows)]) + "\n")
+    assert releases.read(release, tmp_path).equals(plain)
 
 
 def test_an_unknown_diagnosis_of_2020_is_refused(tmp_path):

@@ -19,7 +19,7 @@ from PIL import Image
 from dermaflow import sample
 from dermaflow.errors import DataError
 from dermaflow.sample import release as drawing
-from dermaflow.sample.world import FULL_IMAGES, populate
+from dermaflow.sample.world import FULL_IMAGES, MOST_IMAGES, populate
 from dermaflow.taxonomy import DIAGNOSES, SITES
 
 SMALL = 90
@@ -274,6 +274,13 @@ def test_the_full_world_is_as_large_as_promised_and_few_fields_are_missing():
     assert counts["NV"] > 3 * counts["DF"]
 
 
+def test_the_largest_world_still_gives_each_image_its_own_id_and_a_larger_one_is_refused():
+    names = [item.image_id for item in populate(MOST_IMAGES, sample.SEED).listings]
+    assert len(set(names)) == len(names) > MOST_IMAGES
+    with pytest.raises(DataError, match=r"4001 images are wanted.*at most 4000"):
+        populate(MOST_IMAGES + 1, sample.SEED)
+
+
 def test_another_seed_is_another_world():
     one, two = (populate(SMALL, seed) for seed in (1, 2))
     assert [item.lesion.patient for item in one.listings] != [item.lesion.patient for item in two.listings]
@@ -304,6 +311,28 @@ def test_replace_exchanges_the_four_folders_and_keeps_the_rest(tmp_path, monkeyp
     assert (elsewhere / "keep.jpg").read_text() == "keep"  # a link goes, what it names stays
     assert (target / "notes.txt").read_text() == "mine"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["archive", "data"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_linked_target_is_drawn_on_the_disk_that_it_names(tmp_path, monkeypatch, there):
+    other = tmp_path / "other disk"
+    (other / "data" if there else other).mkdir(parents=True)
+    (tmp_path / "data").symlink_to(other / "data")
+    homes = []
+    monkeypatch.setattr(drawing, "_draw_pictures", lambda _, scratch, *__: homes.append(scratch.parent))
+    sample.draw(tmp_path / "data", images=SMALL)
+    assert homes == [other]
+    assert (tmp_path / "data").is_symlink()
+    assert sorted(entry.name for entry in (other / "data").iterdir()) == sorted(sample.ENTRIES)
+
+
+def test_a_target_that_is_a_disk_of_its_own_is_drawn_inside_it(tmp_path, monkeypatch):
+    homes = []
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    monkeypatch.setattr(drawing, "_draw_pictures", lambda _, scratch, *__: homes.append(scratch.parent))
+    sample.draw(tmp_path, images=SMALL)
+    assert homes == [tmp_path]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(sample.ENTRIES)
 
 
 def test_a_full_disk_is_seen_before_the_work_starts(tmp_path, monkeypatch):

@@ -4,12 +4,15 @@ import asyncio
 import json
 import re
 import tempfile
+import threading
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
+from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import form, inference, pages
 from dermaflow.serve.app import application
@@ -45,7 +48,9 @@ def test_an_empty_or_absent_field_is_missing(client, jpeg):
     assert empty["probabilities"] == absent["probabilities"]
 
 
-@pytest.mark.parametrize("age", ["0", "120", " 55 ", "55.5"])
+@pytest.mark.parametrize(
+    "age", ["0", "120", " 55 ", "55.5", "55.3347022587269", "0.08333333333333333", ".5", "1e1"]
+)
 def test_ages_in_range_are_taken(client, jpeg, age):
     assert ask(client, jpeg, age=age).status_code == 200
 
@@ -53,9 +58,9 @@ def test_ages_in_range_are_taken(client, jpeg, age):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("age", "-1"), ("age", "120.1"), ("age", "121"), ("age", "nan"), ("age", "inf"), ("age", "1e2"),
-        ("age", "5_5"), ("age", "\N{ARABIC-INDIC DIGIT FIVE}"), ("age", "old"), ("age", "0x20"),
-        ("sex", "Male"), ("sex", "m"), ("sex", "unknown"),
+        ("age", "-1"), ("age", "120.1"), ("age", "121"), ("age", "nan"), ("age", "inf"), ("age", "1e3"),
+        ("age", "1e"), ("age", "5_5"), ("age", "\N{ARABIC-INDIC DIGIT FIVE}"), ("age", "old"),
+        ("age", "0x20"), ("sex", "Male"), ("sex", "m"), ("sex", "unknown"),
         ("site", "arm"), ("site", "anterior torso"), ("site", "2"), ("site", "\N{SNOWMAN}"),
         ("force", "yes"),
     ],
@@ -139,7 +144,11 @@ def test_a_form_without_a_boundary_is_a_400(client):
 
 
 def test_a_long_text_field_is_a_400(client, jpeg):
-    assert ask(client, jpeg, age="5" * 1000).status_code == 400
+    """Such as the image itself, as `curl -F 'image=<lesion.jpg'` sends it."""
+    said = {"error": "a text field is longer than 256 bytes; send image as a file"}
+    assert ask(client, jpeg, age="5" * 1000).json() == said
+    response = client.post("/predict", files={"image": (None, jpeg)})
+    assert (response.status_code, response.json()) == (400, said)
 
 
 def test_a_body_over_the_limit_is_a_413(client, monkeypatch, jpeg):
@@ -222,6 +231,70 @@ def test_the_turnstile_lets_as_many_work_and_wait_as_told():
         return most, refused
 
     assert asyncio.run(scene()) == (2, 4)
+
+
+def test_a_turn_ends_with_the_work_and_not_with_the_request(loaded):
+    """A timeout cancels the request, never its thread."""
+    begun, go, at_work = threading.Semaphore(0), threading.Event(), []
+
+    class Slow:
+        bundle = loaded["nine"].bundle
+
+        def pixels(self, files):
+            at_work.append(1)
+            begun.release()
+            go.wait(20)
+            at_work.pop()
+            raise DataError("done", "image", "")
+
+    async def scene():
+        app = application(loaded["nine"], Slow(), turnstile=Turnstile(1, 9))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            first, second = (asyncio.create_task(ask(client, b"x")) for _ in range(2))
+            await asyncio.to_thread(begun.acquire)
+            first.cancel()
+            await asyncio.sleep(0.2)
+            working = len(at_work)
+            go.set()
+            return working, (await second).json()
+
+    assert asyncio.run(scene()) == (1, {"error": "image: done"})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": "http://testserver:81"},
+        {"sec-fetch-site": "cross-site", "origin": "http://testserver"},
+        {"origin": "http://elsewhere.example"},
+        {"origin": "http://testserver:81"},
+        {"origin": "http://testserver.example"},
+        {"origin": "null"},
+    ],
+)
+def test_what_a_page_from_elsewhere_sends_is_a_403(client, jpeg, headers):
+    client.headers.update(headers)
+    response = ask(client, jpeg)
+    assert response.status_code == 403
+    assert response.json()["error"].startswith("the request comes from a page of another address")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "same-origin", "origin": "http://testserver"},
+        {"sec-fetch-site": "same-origin", "origin": "https://clinic.example"},
+        {"sec-fetch-site": "none"},
+        {"origin": "http://testserver"},
+        {"origin": "https://testserver"},
+        {"origin": "https://Clinic.example:8443", "host": "clinic.example:8443"},
+    ],
+)
+def test_its_own_page_is_answered_also_behind_a_proxy_that_ends_tls(client, jpeg, headers):
+    client.headers.update(headers)
+    assert ask(client, jpeg).status_code == 200
 
 
 def test_answers_of_requests_side_by_side_are_not_mixed_up(client, runners):
@@ -312,7 +385,7 @@ def test_the_answer_fits_our_own_openapi(client, jpeg):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, schemas["Answer"])
     documented = set(document["paths"]["/predict"]["post"]["responses"])
-    assert documented == {"200", "400", "408", "413", "415", "503"}
+    assert documented == {"200", "400", "403", "408", "413", "415", "503"}
 
 
 def test_predict_takes_post_only(client):

@@ -4,7 +4,9 @@ import csv
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from dermaflow import cli
 from dermaflow.bundle.apply import Calibration
 from dermaflow.errors import BundleError, DataError
 from dermaflow.impute.apply import Patient
@@ -142,13 +144,32 @@ def test_what_cannot_be_read_is_listed_and_all_others_are_written(loaded, runner
 def test_a_folder_goes_to_a_csv_with_its_metadata(loaded, images, tmp_path):
     metadata, out = tmp_path / "patients.csv", tmp_path / "answers.csv"
     metadata.write_text("image,age,sex,site\nimg0.jpg,55,male,torso\nimg1,,female,\n")
-    assert predict_folder.score(loaded["nine"], images, metadata, "full", out) == []
+    assert predict_folder.score(loaded["nine"], images, metadata, "full", out) == ([], [])
     with out.open(newline="") as opened:
         rows = {row["image"]: row["imputed"] for row in csv.DictReader(opened)}
     assert rows["img0"] == ""
     assert rows["img1"] == "age site"
     assert rows["img2"] == "age sex site"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["answers.csv", "images", "patients.csv"]
+
+
+def test_metadata_of_no_image_are_named_and_an_error_if_there_are_no_others(loaded, images, tmp_path):
+    metadata, out = tmp_path / "patients.csv", tmp_path / "answers.csv"
+    metadata.write_text("image,age\nimg0,55\nimg7.jpg,60\nIMG1,70\n")
+    assert predict_folder.score(loaded["nine"], images, metadata, "full", out) == ([], ["img7", "IMG1"])
+    out.unlink()
+    metadata.write_text("image,age\nimg7.jpg,60\nIMG1,70\n")
+    with pytest.raises(DataError, match=r"^patients\.csv: none of its images is in .*; it names img7, IMG1"):
+        predict_folder.score(loaded["nine"], images, metadata, "full", out)
+    assert not out.exists()
+
+
+def test_a_place_that_takes_no_csv_is_refused_before_any_image_is_read(loaded, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_folder, "predict_folder", lambda *_: pytest.fail("read"))
+    with pytest.raises(DataError, match="it is a folder"):
+        predict_folder.score(loaded["nine"], images, None, "full", tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        predict_folder.score(loaded["nine"], images, None, "full", tmp_path / "absent" / "a.csv")
 
 
 def test_an_impossible_format_is_refused_before_any_image_is_read(loaded, tmp_path):
@@ -195,6 +216,7 @@ def test_a_folder_without_images_two_files_of_one_id_and_no_folder_are_errors(tm
         ("image,age\na,5\na.jpg,6\n", "line 3: a is listed twice"),
         ("image,age\n,5\n", "line 2: no image is named"),
         ("", "line 1: the columns are"),
+        ("image,age\na,5_5\n", "column age"),
     ],
 )
 def test_a_wrong_patient_table_is_an_error_that_names_the_row(tmp_path, text, message):
@@ -203,6 +225,21 @@ def test_a_wrong_patient_table_is_an_error_that_names_the_row(tmp_path, text, me
     with pytest.raises(DataError) as caught:
         read_metadata(file)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "image,site\na,mäl\n".encode("latin-1"),
+        "image,age\na,5\n".encode("utf-16"),
+        b"image,sex\na," + b"m" * 200_000,
+    ],
+)
+def test_a_patient_table_that_is_no_csv_in_utf8_is_an_error_that_says_so(tmp_path, table):
+    file = tmp_path / "p.csv"
+    file.write_bytes(table)
+    with pytest.raises(DataError, match=r"^p\.csv: can't be read: .* Save it as CSV in UTF-8"):
+        read_metadata(file)
 
 
 def test_a_patient_table_is_read_with_missing_cells_columns_and_a_byte_order_mark(tmp_path):
@@ -229,3 +266,12 @@ def test_the_calibrations_prior_is_the_one_that_is_divided_by(runners, images):
     assert table(scored, "full") == table(other, "full")
     assert table(scored, "isic2018") != table(other, "isic2018")
     assert isinstance(runner.bundle.calibration, Calibration)
+
+
+def test_the_command_says_which_rows_of_metadata_it_did_not_use(folders, images, tmp_path):
+    metadata = tmp_path / "patients.csv"
+    metadata.write_text("image,age\nimg0,55\nimg7,60\n")
+    given = {"images": images, "out": tmp_path / "a.csv", "metadata": metadata, "bundle": folders["nine"]}
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    shown = CliRunner().invoke(cli.app, ["predict", *words])
+    assert (shown.exit_code, shown.stderr) == (0, "not used: 1 rows of metadata match no image: img7\n")

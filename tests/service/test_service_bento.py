@@ -59,6 +59,12 @@ def test_the_bento_installs_pinned_packages_and_names_no_index_and_no_folder_of_
     assert "python" in (folder / "env/docker/Dockerfile").read_text()
 
 
+def test_a_container_listens_on_all_its_addresses_so_that_a_published_port_reaches_it(bento):
+    _, folder = bento
+    dockerfile = (folder / "env/docker/Dockerfile").read_text()
+    assert "ARG BENTOML_HOST=0.0.0.0\nENV BENTOML_HOST=$BENTOML_HOST\n" in dockerfile
+
+
 def test_the_bento_imports_its_own_code_and_all_of_it_is_there(bento, champion):
     _, folder = bento
     code = (

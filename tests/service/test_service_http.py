@@ -126,6 +126,38 @@ def test_our_figures_are_among_the_metrics(client):
     assert "dermaflow_predict_seconds_count" in text
 
 
+def test_another_server_of_the_same_store_leaves_our_figures_alone(client, served, bundle_folder, tmp_path):
+    def answers():
+        return sum(
+            map(float, re.findall(r"dermaflow_answers_total\{.*\} (\S+)", client.get("/metrics").text))
+        )
+
+    ask(client, picture())
+    before = answers()
+    root, port = served.champion.root, served.address.rpartition(":")[2]
+    with serving(root, log=tmp_path / "log", DERMAFLOW_BUNDLE=str(bundle_folder)):
+        assert answers() == before
+    same_port = subprocess.run(
+        [BENTOML, "serve"], cwd=root, env=environment(root, PORT=port), check=False, timeout=120
+    )
+    assert same_port.returncode != 0
+    ask(client, picture())
+    assert answers() == before + 1
+
+
+def test_serving_reports_its_use_to_nobody(served, bundle_folder, tmp_path):
+    """In this mode BentoML logs what it would send, and sends nothing."""
+    listening = {"__BENTOML_DEBUG_USAGE": "True", "BENTOML_DO_NOT_TRACK": None}
+    bundle = {"DERMAFLOW_BUNDLE": str(bundle_folder)}
+    with serving(served.champion.root, log=tmp_path / "ours", **listening, **bundle):
+        pass
+    assert "Tracking Payload" not in (tmp_path / "ours").read_text()
+    listening["BENTOML_DO_NOT_TRACK"] = "False"  # someone's own choice stays
+    with serving(served.champion.root, log=tmp_path / "theirs", **listening, **bundle):
+        pass
+    assert "Tracking Payload" in (tmp_path / "theirs").read_text()
+
+
 def test_the_log_holds_nothing_of_image_or_patient(client, served):
     ask(client, picture(), name="jane-doe.jpg", age="47.125", site="palms/soles")
     ask(client, b"x", name="jane-doe.jpg", age="48.125")

@@ -65,7 +65,17 @@ def picture(name):
     return np.random.default_rng(list(name.encode())).integers(0, 256, 4096, dtype=np.uint8).tobytes()
 
 
-def split(merged, facts=None, folds=3, missing_images="drop", view=None, own=None, thumbnails=None, **params):
+def split(
+    merged,
+    facts=None,
+    folds=3,
+    missing_images="drop",
+    view=None,
+    own=None,
+    thumbnails=None,
+    report=None,
+    **params,
+):
     facts = facts_of(merged) if facts is None else facts
     located = {release: table["image_id"].tolist() for release, table in facts.items()}
     return room.split(
@@ -78,6 +88,7 @@ def split(merged, facts=None, folds=3, missing_images="drop", view=None, own=Non
         view=view,
         own=own,
         thumbnails=thumbnails,
+        report=report,
     )
 
 

@@ -6,6 +6,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from split_world import RANKS, facts_of, picture, place, split, world
 
 from dermaflow import outputs, releases
@@ -16,27 +18,65 @@ from dermaflow.splits.params import SplitParams
 from dermaflow.taxonomy import VIEWS
 
 
+def as_listed(result):
+    """A split as `own.read` returns it."""
+    used = result.cases[result.cases.split != "dropped"].set_index("image_id")
+    return used.split.where(used.split == "hold_out", used.fold.astype("str"))
+
+
 def why(result, image):
     return result.cases.set_index("image_id").why_dropped[image]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_no_patient_lesion_or_group_stands_in_two_places(seed):
-    result = split(world(seed), seed=seed)
+def troubled(seed, classes, repeats, equal, alike, absent, unreadable):
+    """A small world and its facts, with so many official repeats, equal files, look-alikes, and no pixels."""
+    rng = np.random.default_rng(seed)
+    counts = [(release, int(rng.integers(12, 40))) for release in RANKS]
+    merged = world(seed, counts, ("NV", "MEL", "BKL", "UNK", "DF")[:classes])
+
+    def picked(number):
+        return rng.choice(merged.image_id, number, replace=False)
+
+    a, b = picked((2, repeats))
+    merged["duplicate_of"] = merged.image_id.map(dict(zip(b, a, strict=True))).astype("str")
+    facts = facts_of(merged, absent=picked(absent), unreadable=picked(unreadable))
+    same, like = picked(equal), picked(alike)
+    for table in facts.values():
+        table.loc[table.image_id.isin(same), "sha256"] = "f" * 64
+        table.loc[table.image_id.isin(like), "thumbnail"] = picture("alike")
+    return merged, facts
+
+
+FEW = st.integers(0, 4)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    folds=st.integers(2, 4),
+    made=st.tuples(st.integers(1, 5), FEW, FEW, FEW, FEW, FEW),
+)
+def test_in_any_world_all_that_belongs_together_stands_in_one_place_whatever_the_order(seed, folds, made):
+    merged, facts = troubled(seed, *made)
+    result = split(merged, facts, folds=folds, seed=seed)
     cases = result.cases.assign(place=place(result).to_numpy())
+    kept = cases[cases.why_dropped.isna()].set_index("image_id")
+    assert sorted(cases.image_id) == sorted(merged.image_id)
+    assert set(kept.place) <= {"hold_out-1", *(f"train{fold}" for fold in range(folds))}
+    assert set(cases.place[cases.why_dropped.notna()]) <= {"dropped-1"}
     for name in ("patient_id", "lesion_id", "group"):
-        assert cases.groupby(name)["place"].nunique().max() == 1
+        assert kept.groupby(name).place.nunique().max() == 1
+    joined = result.pairs[result.pairs.joined]
+    a, b = (kept.place.reindex(joined[name]).to_numpy() for name in ("image_a", "image_b"))
+    assert (pd.isna(a) | pd.isna(b) | (a == b)).all()
     assert all(entry[kind] == 0 for entry in result.ledger["overlaps"] for kind in ledger.KINDS)
 
-
-def test_the_split_does_not_depend_on_the_order_of_rows():
-    merged = world()
-    facts = facts_of(merged)
     shuffled = {name: table.sample(frac=1, random_state=1) for name, table in facts.items()}
-    one, other = split(merged, facts), split(merged.sample(frac=1, random_state=3), shuffled)
-    assert one.cases.equals(other.cases)
-    assert one.pairs.equals(other.pairs)
-    assert one.ledger == other.ledger
+    other = split(merged.sample(frac=1, random_state=3), shuffled, folds=folds, seed=seed)
+    assert result.cases.equals(other.cases)
+    assert result.pairs.equals(other.pairs)
+    assert result.ledger == other.ledger
+    assert result.holdout.equals(split(merged, facts, folds=folds + 1, seed=seed).holdout)
 
 
 def test_the_split_does_not_depend_on_whether_thumbnails_are_held_or_read():
@@ -80,11 +120,6 @@ def test_another_seed_gives_another_split():
     assert (place(split(world(), seed=1)) != place(split(world(), seed=2))).mean() > 0.3
 
 
-def test_the_hold_out_does_not_depend_on_the_number_of_folds():
-    few, many = split(world(), folds=2), split(world(), folds=5)
-    assert few.holdout.equals(many.holdout)
-
-
 def test_hold_out_diagnoses_stand_in_the_holdout_table_alone():
     merged = world()
     result = split(merged)
@@ -126,11 +161,25 @@ def test_a_diagnosis_with_one_group_is_trained_on():
         assert set(cases.split) == {"train"}
 
 
-def test_a_release_added_at_the_end_moves_no_group_of_the_others():
+def test_a_release_added_at_the_end_moves_no_group_of_the_others_if_it_leaves_their_labels():
     merged = world()
     before = merged[merged.release != "isic2020"]
     one, both = place(split(before, facts_of(before, RANKS[:2]))), place(split(merged))
     assert (one == both[one.index]).all()
+
+
+def test_a_release_that_takes_akiec_apart_deals_anew_and_a_split_file_keeps_the_places():
+    view = VIEWS["isic2018"]
+    after = world(codes=("NV", "MEL", "AKIEC"))
+    before = after[after.release == "isic2018"]
+    apart = (after.diagnosis == "AKIEC") & (after.release != "isic2020")
+    after.loc[apart, "diagnosis"] = np.where(after.lesion_id[apart].str.endswith(("0", "5")), "SCC", "AK")
+    first = split(before, facts_of(before, RANKS[:1]), view=view)
+    one, both = place(first), place(split(after, view=view))
+    assert (one != both[one.index]).mean() > 0.3
+    kept = place(split(after, view=view, own=as_listed(first)))
+    assert (one == kept[one.index]).all()
+    assert set(kept.drop(one.index)) == {"dropped-1"}
 
 
 def test_groups_join_patients_lesions_and_duplicates_through_dropped_rows():
@@ -145,6 +194,61 @@ def test_groups_join_patients_lesions_and_duplicates_through_dropped_rows():
     assert cases.group[first] == cases.group[third]
     assert why(result, second) == "official duplicate"
     assert cases.group[second] == -1
+
+
+def official_pair():
+    """A world in which one image of 2020 is an official repeat of another, with the ids of both."""
+    merged = world()
+    a, b = merged.image_id[merged.release == "isic2020"].iloc[[0, 1]]
+    merged.loc[merged.image_id == b, "duplicate_of"] = a
+    merged.loc[merged.image_id.isin([a, b]), "diagnosis"] = "MEL"
+    return merged, a, b
+
+
+@pytest.mark.parametrize(("lack", "reason"), [("absent", "no image file"), ("unreadable", "unreadable")])
+def test_a_repeat_is_used_where_its_kept_image_can_not_be(lack, reason):
+    merged, a, b = official_pair()
+    result = split(merged, facts_of(merged, **{lack: [a]}))
+    assert why(result, a) == reason
+    assert pd.isna(why(result, b))
+    neither = split(merged, facts_of(merged, **{lack: [a, b]}))
+    assert (why(neither, a), why(neither, b)) == (reason, "official duplicate")
+
+
+def test_of_several_repeats_of_an_absent_image_one_is_used():
+    merged, a, b = official_pair()
+    c = merged.image_id[merged.release == "isic2020"].iloc[2]
+    merged.loc[merged.image_id == c, ["duplicate_of", "diagnosis"]] = [a, "MEL"]
+    result = split(merged, facts_of(merged, absent=[a]))
+    assert pd.isna(why(result, b))
+    assert why(result, c) == "official duplicate"
+
+
+def test_of_one_picture_the_image_that_the_split_file_lists_is_used():
+    merged, a, b = official_pair()
+    listed = as_listed(split(world()))
+    result = split(merged, own=listed.drop(a))
+    assert why(result, a) == "not in the split file"
+    assert pd.isna(why(result, b))
+    merged = world()
+    merged.loc[merged.image_id.isin([a, b]), "diagnosis"] = "MEL"
+    merged.loc[merged.image_id == b, "age_years"] = None  # a says more
+    facts = facts_of(merged)
+    facts["isic2020"].loc[facts["isic2020"].image_id.isin([a, b]), "sha256"] = "f" * 64
+    result = split(merged, facts, own=listed.drop(a))
+    assert why(result, a) == "identical image"
+    assert pd.isna(why(result, b))
+
+
+def test_unreadable_files_of_equal_bytes_are_no_identical_images():
+    merged = world()
+    broken = merged[merged.release == "isic2020"].drop_duplicates("patient_id").image_id[:30]
+    facts = facts_of(merged, unreadable=broken)
+    one = split(merged, facts)
+    facts["isic2020"].loc[facts["isic2020"].image_id.isin(broken), "sha256"] = "e" * 64  # all empty
+    other = split(merged, facts)
+    assert other.ledger["pairs"]["identical"] == 0
+    assert one.cases.equals(other.cases)
 
 
 def test_near_duplicates_are_joined_and_listed():
@@ -225,12 +329,42 @@ def test_too_large_a_group_is_an_alarm():
         split(merged)
 
 
+def test_the_alarm_hands_out_the_pairs_that_joined_the_group_and_names_where_they_lie():
+    merged = world()
+    ids = merged.image_id[merged.release == "isic2018"].drop_duplicates().iloc[::5].tolist()[:6]
+    facts, handed = facts_of(merged), []
+    own = facts["isic2018"]
+    own.loc[own.image_id.isin(ids), "sha256"] = "f" * 64
+    merged.loc[merged.image_id.isin(ids), "diagnosis"] = "NV"
+    apart = merged.image_id[merged.release == "isic2020"].iloc[[0, -1]].tolist()
+    merged.loc[merged.image_id == apart[1], "duplicate_of"] = apart[0]  # another group's pair
+
+    def report(pairs):
+        handed.append(pairs)
+        return "here.csv"
+
+    with pytest.raises(DataError, match=r"split\.near_correlation \(here\.csv names the pairs\)"):
+        split(merged, facts, max_group=len(ids), report=report)
+    assert handed[0][["image_a", "image_b", "kind"]].to_numpy().tolist() == [
+        [ids[0], image, "identical"] for image in ids[1:]
+    ]
+
+
 def test_too_few_groups_and_no_image_at_all_are_said():
     merged = world(counts=(("isic2018", 3),), codes=["NV"])
     with pytest.raises(DataError, match=r"3 groups of images leave .* empty"):
         split(merged, facts_of(merged, RANKS[:1]), folds=5)
-    with pytest.raises(DataError, match=r"no image is left.*no image file \d+"):
-        split(merged, facts_of(merged, RANKS[:1], absent=merged.image_id))
+    with pytest.raises(DataError, match=r"no image is left.*unreadable \d+"):
+        split(merged, facts_of(merged, RANKS[:1], unreadable=merged.image_id))
+
+
+def test_a_release_of_which_no_image_has_a_file_stops_instead_of_vanishing():
+    merged = world()
+    second = merged.image_id[merged.release == "isic2019"]
+    with pytest.raises(DataError, match=r"no image of isic2019 has a file, in its own folder or another"):
+        split(merged, facts_of(merged, absent=second))
+    one = split(merged, facts_of(merged, absent=second[1:]))
+    assert (one.cases.why_dropped == "no image file").sum() == len(second) - 1
 
 
 def test_the_funnel_adds_up():
@@ -327,3 +461,6 @@ def test_as_many_folds_are_dealt_as_are_trained_or_more():
         SplitParams(folds=3).dealt(["0", "3"])
     with pytest.raises(ParamsError, match="folds names 4, but 2 folds are dealt"):
         SplitParams().dealt(["0", "4"])
+    assert SplitParams(folds=2).dealt(["0"]) == 2
+    with pytest.raises(ParamsError, match=r"no image would be left to learn from\. Set split\.folds to 2"):
+        SplitParams().dealt(["0"])

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -80,6 +81,85 @@ def test_two_who_flush_at_once_send_each_note_once(project, capfd):
     assert sorted(run.info.run_name for run in runs(project)[1]) == [f"stage {n}" for n in range(4)]
     assert "not sent" not in capfd.readouterr().err
     tracking.flush()  # with nothing to send it does nothing
+
+
+def test_two_tries_between_commits_are_two_runs_and_the_same_again_is_one(project):
+    for lr, auc in ((0.001, 0.9), (0.01, 0.8), (0.01, 0.8)):
+        tracking.stage("ensemble", metrics={"macro_auc": auc}, params={"lr": lr})
+    found = {run.data.params["lr"]: run.data.metrics["macro_auc"] for run in runs(project)[1]}
+    assert found == {"0.001": 0.9, "0.01": 0.8}
+    assert len(runs(project)[1]) == 2
+
+
+def test_a_fold_shows_its_curves_once_and_its_final_figures_by_their_own_names(project):
+    epochs = [{"epoch": n, "accuracy": value} for n, value in enumerate((0.6, 0.75, 0.7), start=1)]
+    for seen in (epochs[:1], epochs[1:], epochs):  # killed after an epoch, resumed, trained over again
+        record = tracking.Record(key="m:0", name="fold-0", parent="m")
+        with tracking.FoldRun(record) as run:
+            for figures in seen:
+                run.epoch(figures)
+            record.metrics, record.history = {"best.accuracy": 0.75}, [*record.history, *epochs]
+        run_id = run.finish()
+    client, _ = runs(project)
+    points = client.get_metric_history(run_id, "accuracy")
+    assert [(point.step, point.value) for point in points] == [(1, 0.6), (2, 0.75), (3, 0.7)]
+    assert len(client.get_metric_history(run_id, "best.accuracy")) == 1
+
+
+def test_a_models_run_has_its_settings_and_the_mean_of_its_folds(project):
+    for fold, accuracy in enumerate((0.7, 0.9)):
+        tracking.send(
+            tracking.Record(
+                key=f"m:{fold}",
+                name=f"fold-{fold}",
+                parent="m",
+                parent_name="lite0",
+                params={"models.lr": "0.001"},
+                metrics={"best.accuracy": accuracy},
+            )
+        )
+    model = next(run for run in runs(project)[1] if run.info.run_name == "lite0")
+    assert model.data.params == {"models.lr": "0.001"}
+    assert model.data.metrics == {"folds": 2, "best.accuracy": pytest.approx(0.8)}
+
+
+def test_a_models_run_that_was_deleted_is_made_anew_and_stops_nothing(project):
+    record = tracking.Record(key="m:0", name="fold-0", parent="m", metrics={"best.accuracy": 0.7})
+    tracking.send(record)
+    client, found = runs(project)
+    client.delete_run(next(run.info.run_id for run in found if run.info.run_name == "m"))
+    tracking.send(record)
+    model, fold = sorted(runs(project)[1], key=lambda run: run.info.run_name, reverse=True)
+    assert fold.data.tags["mlflow.parentRunId"] == model.info.run_id
+    assert model.data.metrics == {"folds": 1, "best.accuracy": 0.7}
+    assert not list((project / ".tracking").rglob("*.json"))
+
+
+def test_a_damaged_note_is_set_aside_and_stops_no_other(project, capsys):
+    tracking.stage("first", later=True)
+    note = next((project / ".tracking/pending").glob("*.json"))
+    note.with_name("0-damaged.json").write_text(note.read_text()[:40])
+    tracking.flush()
+    assert "not sent" in capsys.readouterr().err
+    assert [run.info.run_name for run in runs(project)[1]] == ["first"]
+    assert [file.name for file in (project / ".tracking/pending").iterdir()] == ["0-damaged.damaged"]
+
+
+def test_files_that_changed_before_they_were_sent_are_left_out_and_named(project):
+    for name in ("kept", "other"):
+        (project / name).mkdir()
+        (project / name / "page.html").write_text("of this run")
+    tracking.stage("validate", artifacts={"kept": "docs", "other": "docs"}, later=True)
+    (project / "other/page.html").write_text("of a later run")
+    tracking.flush()
+    (run,) = runs(project)[1]
+    shown = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="docs/page.html")
+    assert Path(shown).read_text() == "of this run"
+    assert run.data.tags[tracking.LEFT_OUT] == "changed before they were sent: other"
+    tracking.stage("validate", artifacts={"kept": "docs", "other": "docs"}, later=True)
+    tracking.flush()
+    (run,) = runs(project)[1]
+    assert tracking.LEFT_OUT not in run.data.tags
 
 
 def test_epochs_files_and_data_are_in_the_folds_run(project):

@@ -1,15 +1,19 @@
 """A training learns, stops, goes on after a kill, and refuses what can't be trained."""
 
 import io
+import shutil
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import dermaflow
 from dermaflow.bundle.apply import softmax
 from dermaflow.errors import TrainingError
 from dermaflow.model.network import build, stages
-from dermaflow.train import loop, resume
+from dermaflow.train import loop, machine, resume
 from dermaflow.train.batches import Rows
 from dermaflow.train.params import AugmentParams
 from dermaflow.train.predict import predict
@@ -74,8 +78,21 @@ def test_training_stops_when_the_monitored_figure_has_not_risen_for_patience(
     assert (len(fitted.history), fitted.best_epoch) == (4, 2)  # an equal figure is no rise
 
 
+@pytest.fixture
+def rising(monkeypatch):
+    """Let each epoch be the best, so that the last one's weights are compared."""
+    real = loop.Fitting.finish_epoch
+
+    def finish(self, loss, figures, monitored):
+        real(self, loss, {**figures, monitored: self.epoch / 100}, monitored)
+
+    monkeypatch.setattr(loop.Fitting, "finish_epoch", finish)
+
+
+@pytest.mark.usefixtures("rising")
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("killed_after", [1, 2])
-def test_a_killed_training_goes_on_to_the_same_bytes(killed_after, run, tmp_path):
+def test_a_killed_training_goes_on_to_the_same_bytes(killed_after, workers, run, tmp_path, tiny_train):
     class KilledError(Exception):
         pass
 
@@ -83,23 +100,25 @@ def test_a_killed_training_goes_on_to_the_same_bytes(killed_after, run, tmp_path
         if record["epoch"] == killed_after:
             raise KilledError
 
-    whole = run()
+    train = tiny_train(workers=workers)
+    whole = run(train=train)
     with pytest.raises(KilledError):
-        run(checkpoint_dir=tmp_path, on_epoch=kill)
+        run(train=train, checkpoint_dir=tmp_path, on_epoch=kill)
     assert [file.name for file in tmp_path.iterdir()] == [resume.FILE]
     told = []
-    resumed = run(checkpoint_dir=tmp_path, on_epoch=told.append)
+    resumed = run(train=train, checkpoint_dir=tmp_path, on_epoch=told.append)
     assert [record["epoch"] for record in told] == list(range(killed_after + 1, 4))
     assert content(resumed) == content(whole)
     assert resumed.history == whole.history
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(run, tiny_model, tiny_train):
-    model = tiny_model(epochs=1)
-    one, same = run(model), run(model, tiny_train(workers=2))
-    other = run(model, tiny_train(seed=8))
-    assert content(one) == content(same)
-    assert content(one) != content(other)
+@pytest.mark.usefixtures("rising")
+def test_the_same_seed_gives_the_same_bytes_whatever_the_workers_and_another_does_not(run, tiny_train):
+    one, *same = (run(train=tiny_train(workers=workers)) for workers in (0, 1, 2))
+    for other in same:
+        assert content(one) == content(other)
+        assert one.history == other.history
+    assert content(one) != content(run(train=tiny_train(seed=8)))
 
 
 def test_a_state_is_replaced_whole_and_a_damaged_one_is_named(tmp_path):
@@ -113,8 +132,43 @@ def test_a_state_is_replaced_whole_and_a_damaged_one_is_named(tmp_path):
     assert resume.load(tmp_path / "absent") is None
 
 
-def test_keys_tell_trainings_apart():
-    assert resume.key({"a": 1, "b": 2}) == resume.key({"b": 2, "a": 1}) != resume.key({"a": 1, "b": 3})
+def test_whoever_is_killed_while_saving_leaves_the_old_state_whole(tmp_path, monkeypatch):
+    resume.save(tmp_path, {"epoch": 1})
+
+    def half(_state, file):
+        file.write_bytes(b"PK half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resume.torch, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        resume.save(tmp_path, {"epoch": 2})
+    assert resume.load(tmp_path) == {"epoch": 1}
+
+
+def test_keys_tell_trainings_apart(tmp_path, monkeypatch):
+    """Whatever changes the bytes; a training on a GPU does not go on from the state of one on a CPU."""
+    here = machine.described("float32", 2)
+    gpu = {**here, "device": "a GPU", "precision": "bf16"}
+    plain = resume.key({"a": 1, "b": 2}, here, "none")
+    assert plain == resume.key({"b": 2, "a": 1}, here, "none")
+    found = [
+        plain,
+        resume.key({"a": 1, "b": 3}, here, "none"),
+        resume.key({"a": 1, "b": 2}, machine.described("float32", 3), "none"),
+        resume.key({"a": 1, "b": 2}, gpu, "none"),
+    ]
+    for library in ("torch", "timm", "albumentations"):
+        with monkeypatch.context() as patched:
+            patched.setattr(resume, "version", lambda name, of=library: "0" if name == of else version(name))
+            found.append(resume.key({"a": 1, "b": 2}, here, "none"))
+    home = Path(shutil.copytree(Path(dermaflow.__file__).parent, tmp_path / "dermaflow"))
+    monkeypatch.setattr(dermaflow, "__file__", str(home / "__init__.py"))
+    assert resume.key({"a": 1, "b": 2}, here, "none") == plain
+    for file in ("images/decode.py", "bundle/apply.py", "train/loop.py", "taxonomy.py"):
+        with (home / file).open("a") as code:
+            code.write("#")
+        found.append(resume.key({"a": 1, "b": 2}, here, "none"))
+    assert len(set(found)) == len(found)
 
 
 def test_history_holds_no_timing_but_the_callback_is_told(run, tiny_model):

@@ -15,9 +15,9 @@ HERE = Path(__file__).parent
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), reason="of CPU and gloo")]
 
 
-def started(folder, backbone, processes):
+def started(folder, processes, script, *words):
     folder.mkdir()
-    script = [str(HERE / "two_processes.py"), str(folder), backbone]
+    script = [str(HERE / script), str(folder), *words]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(HERE)]), "OMP_NUM_THREADS": "1"}
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     torchrun = torchrun if processes > 1 else []
@@ -37,7 +37,9 @@ def started(folder, backbone, processes):
 def runs(request, tmp_path_factory):
     """What one process and what two saw and lost; the second backbone has weights that idle."""
     home = tmp_path_factory.mktemp("torchrun")
-    return started(home / "one", request.param, 1)[0], started(home / "two", request.param, 2)
+    script = "two_processes.py"
+    one = started(home / "one", 1, script, request.param)[0]
+    return one, started(home / "two", 2, script, request.param)
 
 
 def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(runs):
@@ -71,3 +73,9 @@ def test_both_processes_end_with_the_same_weights_and_one_tells_its_epochs(runs)
     _, two = runs
     assert two[0]["weights"] == two[1]["weights"]
     assert [part["told"] for part in two] == [1, 0]
+
+
+def test_hosts_that_share_no_folder_resume_from_the_first_ones_state(tmp_path):
+    first, second = started(tmp_path / "two", 2, "resumed_on_two.py")
+    assert (first["kept"], second["kept"]) == (True, False)
+    assert first["resumed"] == first["whole"] == second["whole"] == second["resumed"]

@@ -4,6 +4,7 @@ Made from what the bundle ships and from the funnel; no time, host or commit: th
 same card.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -74,22 +75,32 @@ def render(bundle: Bundle, funnel: Iterable[Mapping[str, str]]) -> str:
 
 
 def _funnel(rows: Sequence[Mapping[str, str]]) -> str:
+    """Images at each step by release, then within each release by diagnosis."""
     releases = list(dict.fromkeys(row["release"] for row in rows))
-    counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        step = counts.setdefault(row["step"], dict.fromkeys(releases, 0))
-        step[row["release"]] += int(row["images"])
-    lines = [
-        (step, *(f"{count:,}" for count in step_counts.values())) for step, step_counts in counts.items()
-    ]
-    trained: dict[str, int] = {}
+    found = {row["diagnosis"] for row in rows}
+    by_release = sorted(rows, key=lambda row: releases.index(row["release"]))
+    trained = Counter[str]()
     for row in rows:
         if row["step"] == "train":
-            trained[row["diagnosis"]] = trained.get(row["diagnosis"], 0) + int(row["images"])
-    classes = ", ".join(
-        f"{code} {count:,}" for code, count in sorted(trained.items(), key=lambda item: -item[1])
-    )
-    return _table(("images", *releases), lines) + f"\n\nTrained on: {classes}."
+            trained[row["diagnosis"]] += int(row["images"])
+    parts = [
+        _counted([(row["step"], row["release"], row["images"]) for row in rows], releases),
+        _counted(
+            [(f"{row['release']}, {row['step']}", row["diagnosis"], row["images"]) for row in by_release],
+            [code for code in NAMES if code in found],
+        ),
+        "Trained on: " + ", ".join(f"{code} {count:,}" for code, count in trained.most_common()) + ".",
+    ]
+    return "\n\n".join(parts)
+
+
+def _counted(cells: Iterable[tuple[str, str, str]], columns: Sequence[str]) -> str:
+    """A table of images; each cell is its line, its column and how many it adds."""
+    counts: dict[str, dict[str, int]] = {}
+    for line, column, images in cells:
+        counts.setdefault(line, dict.fromkeys(columns, 0))[column] += int(images)
+    rows = [(line, *(f"{count:,}" for count in own.values())) for line, own in counts.items()]
+    return _table(("images", *columns), rows)
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:

@@ -127,7 +127,7 @@ def read(folder: Path) -> Bundle:
         BundleError: a file is missing, changed, or of another format.
     """
     source = folder / FILE
-    remedy = "Take the whole folder again, or run `dvc repro bundle`."
+    remedy = "Take the whole folder again, or run `dvc repro`."
     if not source.exists():
         raise BundleError(f"no {FILE} there", str(folder), remedy)
     try:

@@ -25,18 +25,20 @@ def joined(reports: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 
 def gate(
-    metrics: Mapping[str, Any], stress: Mapping[str, float | None], params: GateParams
+    bundle: str, metrics: Mapping[str, Any], stress: Mapping[str, float | None], params: GateParams
 ) -> dict[str, Any]:
     """Hold the ensemble's figures against the limits.
 
     Args:
+        bundle: digest of the bundle that is judged.
         metrics: ensemble/metrics.json.
         stress: what `joined` returned.
         params: the limits.
 
     Returns:
-        `passed` and one entry a limit: figure, limit, passed. A figure that is not defined (a class
-        without a hold-out case, say) fails.
+        `bundle`, `passed`, and one entry a limit: figure, limit, passed. A figure that is not defined
+        (melanoma AUC without a melanoma in the hold-out, say) fails. Balanced accuracy and macro AUC are
+        over the classes that have a case; `absent_classes` of the metrics names the others.
     """
     hold_out = metrics["hold_out"]
     at_least = {
@@ -51,7 +53,8 @@ def gate(
     for name, flipped in stress.items():
         if name != "masked_lesion":  # there the decision should change
             checks[f"stress.{name}"] = _check(flipped, params.max_flipped, at_least=False)
-    return {"passed": all(check["passed"] for check in checks.values()), "checks": checks}
+    passed = all(check["passed"] for check in checks.values())
+    return {"bundle": bundle, "passed": passed, "checks": checks}
 
 
 def failures(result: Mapping[str, Any]) -> list[str]:

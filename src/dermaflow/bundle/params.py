@@ -24,7 +24,7 @@ class RegistryParams(Params):
     """Whose champion a bundle may become."""
 
     section: ClassVar[str] = "registry"
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]  # as BentoML's store asks
     notice: str  # stands beside every answer
     demo: bool = False  # drawn data: never takes the place of a real model in the service
 

@@ -1,19 +1,21 @@
 """Who is champion: promote, roll back, list. Bundles live in BentoML's model store.
 
 champion.json (git-ignored, in the root) names the exact tag that the service loads and, for each lineage,
-the line of its champions. A drawn (demo) model never takes the place of a real one in the service.
+the line of its champions and the last version number given. A drawn (demo) model never takes the place of a
+real one in the service.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-import bentoml
 import cv2
 import numpy as np
-from bentoml.exceptions import NotFound
 
 from dermaflow import outputs
 from dermaflow.bundle import card
@@ -21,11 +23,18 @@ from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.bundle.run import Runner
 from dermaflow.errors import BundleError
+from dermaflow.files import digest
 from dermaflow.impute.apply import Patient, vectors
 from dermaflow.params import root
 
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else it tells its makers of each model that is stored
+import bentoml
+from bentoml.exceptions import NotFound
+
 DECISION = "decision.json"
 PREDICTIONS = "hold_out_predictions.parquet"
+
+_needed = itemgetter("name", "tag", "version", "digest", "git_commit")
 
 Announce = Callable[[str, Path, Mapping[str, str]], Mapping[str, str]]
 """Tells the tracking server of a new version (name, bundle folder, tags) and returns more tags."""
@@ -49,10 +58,30 @@ def champion_file() -> Path:
 
 
 def champions() -> dict[str, Any]:
-    """Read champion.json; without it nothing is promoted."""
+    """Read champion.json; without it nothing is promoted.
+
+    Returns:
+        `lineages`: the records of each, oldest first; `last_versions`: the highest number ever given in
+        each; beside them the record that the service loads.
+
+    Raises:
+        BundleError: the file is damaged.
+    """
     if not champion_file().exists():
-        return {"lineages": {}}
-    value: dict[str, Any] = json.loads(champion_file().read_text(encoding="utf-8"))
+        return {"lineages": {}, "last_versions": {}}
+    try:
+        value: dict[str, Any] = json.loads(champion_file().read_text(encoding="utf-8"))
+        found = {name: [_needed(record) for record in line] for name, line in value["lineages"].items()}
+        highest = {
+            name: max(int(version) for _, _, version, *_ in line) for name, line in found.items() if line
+        }
+        value["last_versions"] = highest | value.get("last_versions", {})  # files of before hold none
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"not a file of champions: {error!r}",
+            champion_file().name,
+            "Mend it, or move it away and promote anew: `dermaflow models promote`.",
+        ) from None
     return value
 
 
@@ -95,22 +124,62 @@ def stored_predictions(record: Mapping[str, Any]) -> Path:
     return Path(_stored(record["tag"]).path_of(PREDICTIONS))
 
 
-def decided(digest: str, failed: list[str]) -> dict[str, Any] | None:
+def decided(bundle: str, failed: list[str]) -> dict[str, Any] | None:
     """Return the decision on this bundle, if one was taken and still holds.
 
     Args:
-        digest: the bundle's.
+        bundle: its digest.
         failed: the gate's failures in words; where they are others than then, it is decided anew.
+
+    Returns:
+        The decision, and `rolled_back`: it was promoted and is no champion of its line any more.
     """
     file = outputs.path(DECISION)
     if not file.exists():
         return None
     decision = outputs.read_json(file)
-    if decision["digest"] != digest or decision.get("failed") != failed:
+    if decision["digest"] != bundle or decision.get("failed") != failed:
         return None
-    if decision["promoted"] and not (champion_file().exists() and is_stored(decision["tag"])):
+    line = champions()["lineages"].get(decision["lineage"], []) if decision["promoted"] else []
+    rolled_back = bool(line) and all(record["digest"] != bundle for record in line)
+    if decision["promoted"] and not rolled_back and not (line and is_stored(decision["tag"])):
         return None
-    return decision
+    return decision | {"rolled_back": rolled_back}
+
+
+def require_match(
+    bundle: bundle_format.Bundle,
+    registry: RegistryParams,
+    gated: Mapping[str, Any],
+    compared: Mapping[str, Path],
+) -> None:
+    """Make sure that all that a promotion goes by is of this bundle.
+
+    Args:
+        bundle: the bundle.
+        registry: whose champion it would become.
+        gated: gate.json.
+        compared: the files that the comparison with the champion reads, by their name in the bundle's inputs.
+
+    Raises:
+        BundleError: the params name another lineage, the gate judged another bundle, or a file is not the
+            one that the bundle was made from.
+    """
+    if bundle.name != registry.name:
+        raise BundleError(
+            f"registry.name is {registry.name}, the bundle was built for {bundle.name}",
+            "params.yaml",
+            "Run `dvc repro` first.",
+        )
+    if gated.get("bundle") != bundle.digest:
+        raise BundleError(
+            f"it does not judge the present bundle, {bundle.digest[:12]}", "gate.json", "Run `dvc repro`."
+        )
+    for name, file in compared.items():
+        if not file.exists() or digest(file) != bundle.inputs.get(name):
+            raise BundleError(
+                f"the bundle {bundle.digest[:12]} was not made from it", file.name, "Run `dvc repro`."
+            )
 
 
 def promote(
@@ -143,6 +212,7 @@ def promote(
         reason = "the gate failed: " + "; ".join(failed)
     elif comparison is not None and comparison.worse:
         reason = "worse than the champion on the same hold-out, beyond chance"
+    latency = latencies_ms(bundle)
     decision: dict[str, Any] = {
         "digest": bundle.digest,
         "lineage": registry.name,
@@ -150,7 +220,8 @@ def promote(
         "promoted": reason is None,
         "reason": reason or "passed the gate" + ("" if comparison is None else " and the comparison"),
         "comparison": None if comparison is None else dict(comparison.figures),
-        "latency_ms": round(latency_ms(folder), 1),
+        "latency_ms": latency["ensemble"],
+        "latencies_ms": latency,
         "size_mb": round(size_mb(folder), 1),
     }
     if reason is None:
@@ -162,15 +233,12 @@ def promote(
     return decision
 
 
-def rollback(lineage: str, point_alias: Callable[[str, str], None]) -> dict[str, Any]:
-    """Make the champion before the present one champion again.
-
-    Args:
-        lineage: whose.
-        point_alias: tells the tracking server (name, version).
+def rollback(lineage: str) -> dict[str, Any]:
+    """Make the champion before the present one champion again, and return its record.
 
     Raises:
-        BundleError: there is no earlier champion, or its bundle is gone from the store.
+        BundleError: there is no earlier champion, or its bundle is gone from the store, damaged, or of a
+            format that this version does not serve; nothing is changed then.
     """
     state = champions()
     line = state["lineages"].get(lineage, [])
@@ -178,19 +246,32 @@ def rollback(lineage: str, point_alias: Callable[[str, str], None]) -> dict[str,
         raise BundleError(
             "no earlier champion to go back to", f"lineage {lineage}", "See `dermaflow models list`."
         )
-    _stored(line[-2]["tag"])
+    tag = line[-2]["tag"]
+    try:
+        bundle_format.read(stored_folder(line[-2]))
+    except BundleError as error:
+        raise BundleError(
+            f"the champion before, {tag}, can't be served: {error.what}",
+            error.where,
+            "The present one stays; to replace it: `dvc repro && dermaflow models promote`.",
+        ) from None
     line.pop()
-    record = line[-1]
-    serving = record if state.get("name") == lineage else _serving(state)
-    _write({**serving, "lineages": state["lineages"]})
-    if record.get("mlflow_version"):
-        point_alias(lineage, record["mlflow_version"])
-    return dict(record)
+    _write(state, serving=line[-1] if state.get("name") == lineage else None)
+    return dict(line[-1])
 
 
-def latency_ms(folder: Path, repeats: int = 15) -> float:
+def latencies_ms(bundle: bundle_format.Bundle) -> dict[str, float]:
+    """Measure an answer of each model alone, all its folds, and of the `ensemble`: `latency_ms` by name."""
+    models = dict.fromkeys(member.model for member in bundle.members)
+    parts = {
+        name: replace(bundle, members=tuple(member for member in bundle.members if member.model == name))
+        for name in models
+    }
+    return {name: round(latency_ms(part), 1) for name, part in {**parts, "ensemble": bundle}.items()}
+
+
+def latency_ms(bundle: bundle_format.Bundle, repeats: int = 15) -> float:
     """Median time from the bytes of one 600 x 450 JPEG to the logits of all members, milliseconds."""
-    bundle = bundle_format.read(folder)
     runner = Runner(bundle, threads=2)
     noise = np.random.default_rng(0).integers(0, 256, (45, 60, 3), dtype=np.uint8)
     file = cv2.imencode(".jpg", cv2.resize(noise, (600, 450)))[1].tobytes()
@@ -215,7 +296,7 @@ def _stored(tag: str) -> Any:  # noqa: ANN401 - bentoml has no types
         raise BundleError(
             f"the bundle {tag} is not in BentoML's store",
             "bentoml models list",
-            "Promote it again: `dvc repro bundle && dermaflow models promote`.",
+            "Promote it again: `dvc repro && dermaflow models promote`.",
         ) from None
 
 
@@ -238,11 +319,10 @@ def _store(
             ]:
                 Path(model.path_of(file.name)).write_bytes(file.read_bytes())
             Path(model.path_of(PREDICTIONS)).write_bytes(predictions.read_bytes())
-    line = champions()["lineages"].get(registry.name, [])
     return {
         "name": registry.name,
         "tag": tag,
-        "version": str(1 + max((int(record["version"]) for record in line), default=0)),
+        "version": _version(registry.name, bundle.digest),
         "digest": bundle.digest,
         "demo": registry.demo,
         "holdout_sha256": bundle.inputs.get("holdout", ""),
@@ -252,21 +332,30 @@ def _store(
     }
 
 
+def _version(lineage: str, bundle: str) -> str:
+    """Return the number of a bundle in its line; another gets one that no bundle ever had."""
+    state = champions()
+    known = {record["digest"]: str(record["version"]) for record in state["lineages"].get(lineage, [])}
+    return known.get(bundle) or str(1 + state["last_versions"].get(lineage, 0))
+
+
 def _crown(record: dict[str, Any], registry: RegistryParams) -> bool:
     """Write champion.json; tell whether the service now answers with this bundle."""
     state = champions()
     line = [old for old in state["lineages"].get(registry.name, []) if old["digest"] != record["digest"]]
     state["lineages"][registry.name] = [*line, record]
+    state["last_versions"][registry.name] = max(
+        int(record["version"]), state["last_versions"].get(registry.name, 0)
+    )
     serving_real = "tag" in state and not state.get("demo", False)
     takes_over = state.get("name") == registry.name or not (registry.demo and serving_real)
-    _write({**(record if takes_over else _serving(state)), "lineages": state["lineages"]})
+    _write(state, serving=record if takes_over else None)
     return takes_over
 
 
-def _serving(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in state.items() if key != "lineages"}
-
-
-def _write(state: Mapping[str, Any]) -> None:
+def _write(state: Mapping[str, Any], *, serving: Mapping[str, Any] | None) -> None:
+    """Write champion.json with the record that the service is to load; None leaves it as it is."""
+    kept = {key: state[key] for key in ("lineages", "last_versions")}
+    value = {**(state if serving is None else serving), **kept}
     with outputs.replacing(champion_file()) as scratch:
-        scratch.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        scratch.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,13 +1,9 @@
 """The command `dermaflow`: what people type beside `dvc repro`. Knows the rooms; no room knows it."""
 
-import os
-import sys
-import traceback
-
 import typer
 
 from dermaflow.cli import data, images, models, predict, repro, results, sample
-from dermaflow.errors import DermaflowError
+from dermaflow.errors import tell_errors
 
 app = typer.Typer(
     help="ISIC releases in, three calibrated diagnoses out. Not a medical device.",
@@ -26,18 +22,4 @@ app.command("evaluate")(results.evaluate)
 
 def main() -> None:
     """Run the command; what a user can cause ends with one line and exit code 1."""
-    try:
-        app()
-    except DermaflowError as error:
-        if os.environ.get("DERMAFLOW_TRACEBACK"):
-            traceback.print_exc()
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        if os.environ.get("DERMAFLOW_TRACEBACK"):
-            traceback.print_exc()
-        remedy = "Free some space and run again; nothing half-written is left." if error.errno == 28 else ""  # noqa: PLR2004
-        sys.stderr.write(f"error: {error.filename or 'file'}: {error.strerror}. {remedy}\n")
-        sys.exit(1)
+    tell_errors(app)

@@ -57,7 +57,8 @@ def link(folder: Folder) -> None:
             "Name a folder that holds isic2018/ (or 2018/) and so on; `dermaflow data download` gets one.",
         )
     print(checking.check(folder, list(found)).to_text())
-    masks = next((folder / name for name in ("masks", "lesion_masks") if (folder / name).is_dir()), None)
+    drawn = [folder / name for name in ("masks", "lesion_masks")]
+    masks = next((place for place in drawn if place.is_dir() and any(place.iterdir())), None)
     datadir.put({**found, **({datadir.MASKS: masks} if masks else {})}, source="isic")
     named = names("releases")
     wanted = [name for name in named if name not in found]
@@ -110,6 +111,8 @@ def download(
         )
     for file in files:
         print(f"{file.path.name}: {file.size:,} bytes{'' if file.new else ', was there'}; {file.how}")
+    if year == 2018:  # noqa: PLR2004
+        print("Age, sex and site of 2018 are in HAM10000_metadata.csv (Dataverse, doi 10.7910/DVN/DBW86T).")
     print(f"{to}/isic{year} is complete. Next: make data ISIC={to}")
 
 

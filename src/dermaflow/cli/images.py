@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dermaflow import outputs
-from dermaflow.params import names, root
+from dermaflow.params import names, root, value
 
 app = typer.Typer(help="The stored images.", no_args_is_help=True)
 
@@ -28,5 +28,6 @@ def show(
     folders = names("releases")
     reader = store.ShardReader(outputs.images_dir(stored), folders)
     opened = [sources.open_source(root() / "data" / name, releases.image_folders(name)) for name in folders]
-    contact.before_after(image_ids, opened, reader, out)
+    most = value("images.max_pixels", int)
+    contact.before_after(image_ids, opened, reader, out, max_pixels=most)
     print(out)

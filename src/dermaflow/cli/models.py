@@ -5,12 +5,15 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
+
+if TYPE_CHECKING:
+    from dermaflow.bundle.format import Bundle
 
 app = typer.Typer(help="Promote, roll back, list and show bundles.", no_args_is_help=True)
 
@@ -26,25 +29,28 @@ def promote(
     Reads outputs/gate.json (fixed limits), compares with the champion on the same hold-out, measures the
     latency here, and writes outputs/decision.json. Promotion puts the bundle into BentoML's store and
     MLflow's registry and its tag into champion.json, which the service loads. A failed gate promotes
-    nothing and is no error.
+    nothing and is no error; a lineage, gate or predictions that are not this bundle's are one (`dvc repro`).
     """
     from dermaflow.bundle import format as bundle_format  # noqa: PLC0415
     from dermaflow.bundle import gate, registry  # noqa: PLC0415
 
     folder = outputs.path("bundle")
-    digest = bundle_format.read(folder).digest
-    failed = gate.failures(outputs.read_json(outputs.path("gate.json")))
-    if not again and (before := registry.decided(digest, failed)):
-        verdict = "promoted" if before["promoted"] else "not promoted"
-        print(f"{digest[:12]} was already decided on: {verdict} ({before['reason']}). Nothing to do.")
-        return
+    bundle = bundle_format.read(folder)
+    digest = bundle.digest
     lineage = params.load(RegistryParams)
+    gated = outputs.read_json(outputs.path("gate.json"))
     predictions = outputs.ensemble_predictions.path
+    compared = {"ensemble_predictions": predictions, "holdout": outputs.holdout.path}
+    registry.require_match(bundle, lineage, gated, compared)
+    failed = gate.failures(gated)
+    if not again and (before := registry.decided(digest, failed)):
+        _say_again(before, digest)
+        return
     decision = registry.promote(
         folder,
         lineage,
         failed=failed,
-        comparison=_compare(registry.current(lineage.name), digest),
+        comparison=_compare(registry.current(lineage.name), bundle),
         predictions=predictions,
         provenance={
             "git_commit": tracking.git_commit(),
@@ -61,8 +67,9 @@ def rollback(lineage: Lineage = None) -> None:
     """Make the champion before the present one champion again; restart the service to load it."""
     from dermaflow.bundle import registry  # noqa: PLC0415
 
-    record = registry.rollback(lineage or params.load(RegistryParams).name, tracking.set_champion)
+    record = registry.rollback(lineage or params.load(RegistryParams).name)
     print(f"{record['name']} version {record['version']} ({record['tag']}) is champion again.")
+    _point_alias(record)
 
 
 @app.command("list")
@@ -94,14 +101,14 @@ def show(lineage: Lineage = None) -> None:
     print(json.dumps({"champion": record, "hold_out": metrics}, indent=1, sort_keys=True))
 
 
-def _compare(champion: Mapping[str, Any] | None, digest: str) -> Any:  # noqa: ANN401 - Comparison or None
+def _compare(champion: Mapping[str, Any] | None, bundle: "Bundle") -> Any:  # noqa: ANN401 - Comparison or None
     """Compare with the champion, where both were scored on the very same hold-out."""
     from dermaflow.bundle import registry  # noqa: PLC0415
     from dermaflow.evaluate import compare  # noqa: PLC0415
 
-    if champion is None or champion["digest"] == digest:
+    if champion is None or champion["digest"] == bundle.digest:
         return None
-    if champion["holdout_sha256"] != hashlib.sha256(outputs.holdout.path.read_bytes()).hexdigest():
+    if champion["holdout_sha256"] != bundle.inputs["holdout"]:
         sys.stderr.write("promote: the champion was scored on another hold-out; the gate alone decides\n")
         return None
     if not registry.is_stored(champion["tag"]):
@@ -134,7 +141,33 @@ def _announce(name: str, folder: Path, tags: Mapping[str, str]) -> dict[str, str
     return {"mlflow_run_id": run_id, "mlflow_version": version}
 
 
+def _point_alias(record: Mapping[str, Any]) -> None:
+    """Point MLflow's alias at the champion rolled back to; without a server the rollback still holds."""
+    why = "it was promoted without MLflow"
+    if record.get("mlflow_version"):
+        try:
+            tracking.set_champion(record["name"], record["mlflow_version"])
+        except Exception as error:  # noqa: BLE001 - a tracking error never costs a rollback
+            why = str(error)
+        else:
+            return
+    sys.stderr.write(
+        f"rollback: MLflow's alias `champion` of {record['name']} stays where it was ({why}); "
+        "it can be set in `make ui`\n"
+    )
+
+
+def _say_again(decision: Mapping[str, Any], digest: str) -> None:
+    if decision["rolled_back"]:
+        print(f"{digest[:12]} was already decided on: promoted, and rolled back since.")
+        print("To promote it all the same: dermaflow models promote --again")
+        return
+    verdict = "promoted" if decision["promoted"] else "not promoted"
+    print(f"{digest[:12]} was already decided on: {verdict} ({decision['reason']}). Nothing to do.")
+
+
 def _say(decision: Mapping[str, Any], digest: str) -> None:
+    print(f"An answer takes {decision['latency_ms']:.0f} ms here, and {decision['size_mb']:.1f} MB of disk.")
     if not decision["promoted"]:
         print(f"{digest[:12]} is not promoted: {decision['reason']}")
         print("To look at it all the same: DERMAFLOW_BUNDLE=outputs/bundle make serve")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dermaflow.errors import first_ten
+
 
 def predict(
     images: Annotated[Path, typer.Option(help="Folder with JPEG or PNG files.")],
@@ -16,15 +18,17 @@ def predict(
 ) -> None:
     """Score a folder of dermoscopic images with the promoted bundle. Writes OUT only.
 
-    Empty metadata cells are missing values: imputed, and flagged in the full format. Exit 1: some files
-    could not be read; they are listed, all others are written.
+    Empty metadata cells are missing values: imputed, and flagged in the full format. Rows of METADATA that
+    match no image are named. Exit 1: some files could not be read; they are listed, all others are written.
 
     Example: dermaflow predict --images test/ --format isic2018 --out submission.csv
     """
     from dermaflow.serve import champion, predict_folder  # noqa: PLC0415
 
     loaded = champion.load(bundle)
-    problems = predict_folder.score(loaded, images, metadata, layout, out)
+    problems, unused = predict_folder.score(loaded, images, metadata, layout, out)
+    if unused:
+        sys.stderr.write(f"not used: {len(unused)} rows of metadata match no image: {first_ten(unused)}\n")
     for name, reason in problems:
         sys.stderr.write(f"not read: {name}: {reason}\n")
     if problems:

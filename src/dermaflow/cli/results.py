@@ -20,15 +20,14 @@ def evaluate() -> None:
     metrics["ensemble"] = outputs.read_json(outputs.path("ensemble/metrics.json"))["hold_out"]
     bundle = outputs.read_json(outputs.path("bundle/bundle.json"))
     sizes = _sizes(bundle)
-    decision_file = outputs.path("decision.json")
-    decision = outputs.read_json(decision_file) if decision_file.exists() else {}
+    latency = _latencies_ms(bundle["digest"])
     heads = ("", "balanced accuracy", "melanoma AUC", "macro AUC", "MB", "latency ms")
     rows = [
         (
             name,
             *(_figure(figures[key]) for key in ("balanced_accuracy", "melanoma_auc", "macro_auc")),
             f"{sizes[name]:.1f}",
-            f"{decision['latency_ms']:.0f}" if name == "ensemble" and decision else "",
+            f"{latency[name]:.0f}" if name in latency else "",
         )
         for name, figures in metrics.items()
     ]
@@ -48,6 +47,14 @@ def _sizes(bundle: Mapping[str, Any]) -> dict[str, float]:
         size = (outputs.path("bundle") / member["file"]).stat().st_size / 1e6
         sizes[member["model"]] = sizes.get(member["model"], 0) + size
     return {**sizes, "ensemble": sum(sizes.values())}
+
+
+def _latencies_ms(digest: str) -> dict[str, float]:
+    """Return what promotion measured of this bundle; nothing where it has not decided on this one."""
+    file = outputs.path("decision.json")
+    decision = outputs.read_json(file) if file.exists() else {}
+    found: dict[str, float] = decision.get("latencies_ms", {}) if decision.get("digest") == digest else {}
+    return found
 
 
 def _figure(figure: Mapping[str, float | None]) -> str:

@@ -105,7 +105,7 @@ def _view(table: pd.DataFrame) -> View:
     raise DataError(
         f"the classes are those of no view: {', '.join(classes)}",
         "ensemble/predictions.parquet",
-        "Run `dvc repro ensemble`.",
+        "Run `dvc repro`.",
     )
 
 

@@ -109,7 +109,8 @@ def operating_point(answers: Answers, threshold: float, params: EvaluateParams) 
     truth = answers.malignant
 
     def share(of: metrics.Bools, within: metrics.Bools) -> Weighted:
-        return lambda rows: metrics.ratio(rows @ (of & within), rows @ within.astype(np.float64))
+        part, whole = (of & within).astype(np.float64), within.astype(np.float64)  # uint16 sums would wrap
+        return lambda rows: metrics.ratio(rows @ part, rows @ whole)
 
     return {
         "malignant_threshold": threshold,

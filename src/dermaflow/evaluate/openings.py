@@ -1,7 +1,8 @@
 """How often a hold-out was scored in this folder, over all runs: each different answer to it counts once.
 
 Kept in reports/hold_out/, which is no DVC output: the same run gives the same outputs however often the
-hold-out was opened before. Logged to MLflow with each scoring.
+hold-out was opened before. It can't be made again, so `make clean` spares it. Logged to MLflow with each
+scoring.
 """
 
 import hashlib
@@ -9,6 +10,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from filelock import FileLock
 
 from dermaflow import outputs
 
@@ -27,13 +30,16 @@ def note(folder: Path, holdout: str, by: str, metrics: Mapping[str, Any]) -> int
     Returns:
         How often this hold-out was scored, this time included.
     """
-    found = read(folder)
     figures = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()
     entry = {"by": by, "figures": figures}
-    mine = found.setdefault(holdout, [])
-    if entry not in mine:
-        mine.append(entry)
-        outputs.write_json(folder / FILE, found)
+    file = folder / FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):  # models may be evaluated side by side
+        found = read(folder)
+        mine = found.setdefault(holdout, [])
+        if entry not in mine:
+            mine.append(entry)
+            outputs.write_json(file, found)
     return len(mine)
 
 

@@ -293,5 +293,5 @@ def _scored(scored: Sequence[str]) -> str:
         "chosen on it: epochs, weights, temperature and thresholds come from out-of-fold predictions, and "
         "the gate holds one candidate against fixed limits. How often it was scored over all runs in this "
         "folder is counted in reports/hold_out/openings.json and printed by `dermaflow evaluate`; each "
-        "scoring is a run in MLflow (figure hold_out_scored)."
+        "scoring is a run in MLflow (tag hold_out_scored)."
     )

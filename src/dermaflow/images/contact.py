@@ -10,7 +10,6 @@ import numpy as np
 from dermaflow.errors import DataError
 from dermaflow.images import crop
 from dermaflow.images.decode import Pixels, checked_header, decode, reduction_for
-from dermaflow.images.facts import MAX_PIXELS
 from dermaflow.images.portable import portable
 from dermaflow.images.store import ShardReader
 from dermaflow.sources import Source
@@ -32,7 +31,7 @@ def contact_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str], out: 
         out: a .png or .jpg file.
 
     Raises:
-        DataError: there is nothing to show.
+        DataError: there is nothing to show, or the picture can't be encoded.
     """
     if not rows:
         raise DataError("no image to show", str(out), "Name at least one image.")
@@ -42,10 +41,13 @@ def contact_sheet(rows: Sequence[Sequence[Pixels]], titles: Sequence[str], out: 
     strips += [np.full_like(strips[0], _BACKGROUND)] * (-len(strips) % beside)
     lines = [np.concatenate(strips[at : at + beside], axis=1) for at in range(0, len(strips), beside)]
     sheet = cv2.cvtColor(np.concatenate(lines), cv2.COLOR_RGB2BGR)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    done, file = cv2.imencode(out.suffix, sheet)
+    try:
+        done, file = cv2.imencode(out.suffix, sheet)
+    except cv2.error:  # it knows no such ending
+        done = False
     if not done:
         raise DataError("the picture can't be encoded", str(out), "Name a .png or .jpg file.")
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(file.tobytes())
 
 
@@ -69,7 +71,9 @@ def telling(reader: ShardReader, number: int) -> list[str]:
 
 
 @portable()
-def before_after(image_ids: Sequence[str], opened: Sequence[Source], reader: ShardReader, out: Path) -> None:
+def before_after(
+    image_ids: Sequence[str], opened: Sequence[Source], reader: ShardReader, out: Path, *, max_pixels: int
+) -> None:
     """Write a sheet: the original with the kept box drawn in, and beside it what is stored.
 
     Args:
@@ -77,9 +81,10 @@ def before_after(image_ids: Sequence[str], opened: Sequence[Source], reader: Sha
         opened: the releases' files; the first that holds an id is taken.
         reader: the stored images.
         out: a .png or .jpg file.
+        max_pixels: width x height in a header; more is refused before decoding.
 
     Raises:
-        DataError: an image is not stored, or has no file.
+        DataError: an image is not stored, has no file, or can't be read.
     """
     rows, titles = [], []
     for image_id in image_ids:
@@ -88,13 +93,14 @@ def before_after(image_ids: Sequence[str], opened: Sequence[Source], reader: Sha
         if source is None:
             raise DataError(f"no file of image {image_id}", "data", "Check the image's id.")
         after = reader.pixels(image_id, CELL_PX)
-        rows.append([_with_box(source.read(image_id), stored.crop_box_px, image_id), after])
+        before = _with_box(source.read(image_id), stored.crop_box_px, max_pixels, image_id)
+        rows.append([before, after])
         titles.append(f"{image_id}  {stored.width} x {stored.height}, box {stored.crop_box_px}")
     contact_sheet(rows, titles, out)
 
 
-def _with_box(file: bytes, box: crop.Box, name: str) -> Pixels:
-    header = checked_header(file, MAX_PIXELS, name)
+def _with_box(file: bytes, box: crop.Box, max_pixels: int, name: str) -> Pixels:
+    header = checked_header(file, max_pixels, name)
     reduction = reduction_for(header, min(header.width, header.height), CELL_PX)
     image = decode(file, header, reduction, name)
     pixels = _fitted(cv2.cvtColor(image.pixels, cv2.COLOR_BGR2RGB))

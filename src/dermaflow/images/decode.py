@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermaflow.errors import DataError
-from dermaflow.images.header import Header, read_header
+from dermaflow.images.header import Header, png_is_whole, read_header
 
 Pixels = NDArray[np.uint8]
 
@@ -55,10 +55,10 @@ def reduction_for(header: Header, short_side_px: int, target_px: int) -> int:
 
 
 def checked_header(file: bytes, max_pixels: int, name: str) -> Header:
-    """Read the header and refuse what would take too much memory to decode.
+    """Read the header and refuse what would take too much memory or time to decode.
 
     Raises:
-        DataError: no image, or width x height above `max_pixels`.
+        DataError: as `read_header`, or width x height above `max_pixels`.
     """
     header = read_header(file, name)
     if header.width * header.height > max_pixels:
@@ -76,7 +76,8 @@ def decode(file: bytes, header: Header, reduction: int, name: str) -> Decoded:
     Raises:
         DataError: truncated, damaged, or of another size than its header says.
     """
-    pixels = _imdecode(file, _FLAGS[reduction])
+    cut = header.kind == "png" and not png_is_whole(file)
+    pixels = None if cut else _imdecode(file, _FLAGS[reduction])
     if pixels is None or (header.kind == "jpeg" and _ends_early(file, pixels, reduction)):
         raise DataError("the image is truncated or damaged", name, "Take the file again from where it came.")
     found = pixels.shape[1], pixels.shape[0]

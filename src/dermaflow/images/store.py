@@ -110,7 +110,8 @@ def write_shards(
         raise DataError(
             f"{len(unreadable)} images can't be decoded, {max_unreadable} may: {listed}",
             str(source.root),
-            "Mend or remove the files (the table of facts lists them), or raise images.max_unreadable.",
+            "Mend or remove the files (`dvc repro validate` lists them in reports/quality/unreadable.csv), "
+            "or raise images.max_unreadable.",
         )
     described = {key: value for key, value in recipe.to_json().items() if key != "input_px"}
     _write_json(out_dir / INDEX, {"shards": counts, "recipe": described})
@@ -294,7 +295,9 @@ def _index(folder: Path) -> dict[str, int]:
 
 def _existing(path: Path) -> Path:
     if not path.exists():
-        raise DataError("no such file", str(path), "Run `dvc repro crop_resize`, which makes it.")
+        raise DataError(
+            "no such file", str(path), "Name its size in `sizes` of params.yaml, and run `dvc repro`."
+        )
     return path
 
 

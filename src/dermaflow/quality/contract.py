@@ -11,9 +11,14 @@ _YEARS: Final = {"isic2018", "isic2019", "isic2020"}
 """The challenges; any other release is a collection of the archive, which may list their images again."""
 
 
-def checks(tables: Mapping[str, pd.DataFrame]) -> list[Check]:
-    """Return the checks between releases; those whose releases are not both there are left out."""
-    found = [_parts(tables)]
+def checks(tables: Mapping[str, pd.DataFrame], facts: Mapping[str, pd.DataFrame]) -> list[Check]:
+    """Return the checks between releases; those whose releases are not both there are left out.
+
+    Args:
+        tables: rows of outputs.releases, a release.
+        facts: rows of outputs.facts, a release.
+    """
+    found = [_parts(tables, facts)]
     if {"isic2018", "isic2019"} <= set(tables):
         found.append(_shared(tables["isic2018"], tables["isic2019"]))
     if "isic2020" in tables and _YEARS & set(tables) > {"isic2020"}:
@@ -29,14 +34,14 @@ def _train(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["part"] == "train"]
 
 
-def _parts(tables: Mapping[str, pd.DataFrame]) -> Check:
-    """No training image is a test image of another year."""
+def _parts(tables: Mapping[str, pd.DataFrame], facts: Mapping[str, pd.DataFrame]) -> Check:
+    """No training image is a test image of another year; 2018's are in no table, only in their folder."""
     train = pd.concat([_train(table)[["image_id"]] for table in tables.values()]).drop_duplicates()
-    test = {image for table in tables.values() for image in table.loc[table["part"] == "test", "image_id"]}
+    both = [*tables.values(), *facts.values()]
+    test = {image for table in both for image in table.loc[table["part"] == "test", "image_id"]}
     train["not_in_test"] = said(~train["image_id"].isin(test))
-    return Check(
-        "train and test", train, (holds("not_in_test", "No training image stands in a year's test table."),)
-    )
+    says = "No training image stands in a year's test table or lies in its folder of test images."
+    return Check("train and test", train, (holds("not_in_test", says),))
 
 
 def _shared(first: pd.DataFrame, second: pd.DataFrame) -> Check:

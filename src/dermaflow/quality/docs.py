@@ -33,10 +33,10 @@ _ELSEWHERE: Final = re.compile(r"""href=(["'])(?:https?:)?//.*?\1""", re.IGNOREC
 def data_docs(
     folder: Path, report: Report, tables: Mapping[str, pd.DataFrame], facts: Mapping[str, pd.DataFrame]
 ) -> None:
-    """Write the pages of a report's checks, and pictures of the data.
+    """Write the pages of a report's checks, pictures of the data, and the list of unreadable files, if any.
 
     Args:
-        folder: replaced whole; `index.html` is the door.
+        folder: replaced whole; `index.html` is the door, `unreadable.csv` names each file with its reason.
         report: of a run in this process.
         tables: rows of outputs.releases, a release.
         facts: rows of outputs.facts, a release.
@@ -52,7 +52,24 @@ def data_docs(
                 pages[relative.parts[1]] = relative.as_posix()
         drawn = plots.write(scratch / "plots", tables, facts)
         pictures = {title: f"plots/{file}" for title, file in drawn.items()}
-        (scratch / "index.html").write_text(page.index(report, pages, pictures), encoding="utf-8")
+        bad = _unreadable(facts)
+        if len(bad):
+            bad.to_csv(scratch / page.UNREADABLE, index=False)
+        index = page.index(report, pages, pictures, len(bad))
+        (scratch / "index.html").write_text(index, encoding="utf-8")
+
+
+def _unreadable(facts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the image files that do not decode: release, image_id, file, problem.
+
+    Args:
+        facts: rows of outputs.facts, a release.
+    """
+    rows = [
+        table.loc[~table["readable"].astype(bool), ["image_id", "file", "problem"]].assign(release=release)
+        for release, table in facts.items()
+    ]
+    return pd.concat(rows, ignore_index=True)[["release", "image_id", "file", "problem"]]
 
 
 def offline(html: str) -> str:

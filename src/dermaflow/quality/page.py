@@ -38,13 +38,18 @@ img { max-width: 100%; height: auto; }
 """For our index and for Great Expectations' pages alike."""
 
 
-def index(report: Report, pages: Mapping[str, str], pictures: Mapping[str, str]) -> str:
+UNREADABLE: Final = "unreadable.csv"
+"""The list of unreadable files, beside the index."""
+
+
+def index(report: Report, pages: Mapping[str, str], pictures: Mapping[str, str], unreadable: int) -> str:
     """Return the index page.
 
     Args:
         report: the results.
         pages: each suite's own page, relative to the index.
         pictures: titles of pictures to their files, relative to the index.
+        unreadable: how many image files are in the list of UNREADABLE; without any there is none.
     """
     counts = report.counts
     failed = sorted(report.failed_critical) + sorted(report.failed_warning)
@@ -59,6 +64,11 @@ def index(report: Report, pages: Mapping[str, str], pictures: Mapping[str, str])
     ]
     if failed:
         parts += ["<h2>Not as expected</h2>", _table(failed, suite=True)]
+    if unreadable:
+        parts.append(
+            f"<p>Image files that can't be read: {unreadable:,}, "
+            f"<a href='{UNREADABLE}'>each with its reason</a>.</p>"
+        )
     if pictures:
         parts.append("<h2>The data at a glance</h2><p>Training rows and image files of each release.</p>")
     parts += [

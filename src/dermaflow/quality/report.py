@@ -67,8 +67,15 @@ class Report:
         return {**self.counts, "results": rows}
 
 
-def raise_if_critical(report: Report) -> None:
+def raise_if_critical(
+    report: Report,
+    remedy: str = "Mend these rows in the published files; reports/quality shows all results.",
+) -> None:
     """Stop if a critical rule is broken.
+
+    Args:
+        report: what was found.
+        remedy: what to do; by default as for published tables.
 
     Raises:
         DataError: names each broken rule with its first offending rows.
@@ -76,13 +83,27 @@ def raise_if_critical(report: Report) -> None:
     failed = sorted(report.failed_critical)
     if not failed:
         return
-    lines = [f"{item.says} {describe(item)}" for item in failed]
+    lines = [_line(item) for item in failed]
     raise DataError(
         f"{len(failed)} critical expectation{'s' if len(failed) > 1 else ''} failed: "
         + " / ".join(lines[:10]),
         ", ".join(sorted({item.suite for item in failed})),
-        "Mend these rows in the published files; reports/quality shows all results.",
+        remedy,
     )
+
+
+def tell_warnings(report: Report) -> None:
+    """Print a line a failed warning: its table, what should hold, how many rows break it, the first of them.
+
+    Args:
+        report: what was found.
+    """
+    for item in sorted(report.failed_warning):
+        print(f"warning: {item.suite}: {_line(item)}")
+
+
+def _line(item: Result) -> str:
+    return f"{item.says} {describe(item)}"
 
 
 def describe(item: Result) -> str:

@@ -18,7 +18,7 @@ def validate(tables: Mapping[str, pd.DataFrame], facts: Mapping[str, pd.DataFram
         tables: rows of outputs.releases, a release.
         facts: rows of outputs.facts, a release.
     """
-    return run([*published.checks(tables, facts), *contract.checks(tables)])
+    return run([*published.checks(tables, facts), *contract.checks(tables, facts)])
 
 
 def validate_prepared(cases: pd.DataFrame, patients: pd.DataFrame, folds: int) -> Report:

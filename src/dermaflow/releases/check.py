@@ -28,7 +28,8 @@ class ReleaseCheck:
         problem: why the tables can't be used; None if they can.
         rows: number of rows in each part.
         images: image files of listed ids in each part, in this release's own folders.
-        elsewhere: images of each part whose file only another release's folder holds; it serves this one too.
+        elsewhere: images of each part whose file only another release's training folder holds; it serves
+            this one too.
         unlisted: image files that no table lists.
         classes: diagnoses of the training rows.
         aside: rows of a collection that get no label, by reason.
@@ -96,7 +97,7 @@ def check(data: Path, releases: Iterable[str]) -> DataCheck:
     """
     found: list[ReleaseCheck] = []
     tables: dict[str, pd.DataFrame] = {}
-    present: dict[str, set[str]] = {}
+    present: dict[str, dict[str, set[str]]] = {}
     for release in releases:
         try:
             folder = find_release(data, release)
@@ -116,15 +117,15 @@ def check(data: Path, releases: Iterable[str]) -> DataCheck:
                 found.append(ReleaseCheck(release, folder.name, files, str(error), images=counts))
                 continue
         tables[release] = table
-        present[release] = set().union(*images.values())
+        present[release] = images
         seen = _describe(release, folder, files, table, images)
         found.append(replace(seen, accepted=tuple(notes)))
     shared = [
         replace(item, elsewhere=_elsewhere(item.release, tables, present)) if item.release in tables else item
         for item in found
     ]
-    everything = set().union(*present.values())
-    return DataCheck(tuple(shared), _merged(tables, everything) if tables else {})
+    trained_on = set().union(*(images["train"] for images in present.values()))  # all that locate takes
+    return DataCheck(tuple(shared), _merged(tables, trained_on) if tables else {})
 
 
 def _file(folder: Path, names: list[str], within: tuple[str, ...]) -> str | None:
@@ -143,11 +144,17 @@ def _images(release: str, folder: Path) -> dict[str, set[str]]:
     return found
 
 
-def _elsewhere(release: str, tables: dict[str, pd.DataFrame], present: dict[str, set[str]]) -> dict[str, int]:
-    others = set().union(*(ids for name, ids in present.items() if name != release))
-    missing = others - present[release]
+def _own(images: dict[str, set[str]], part: str) -> set[str]:
+    """Return what there is of a part; rows that are set aside have no folders of their own."""
+    return images.get(part, set().union(*images.values()))
+
+
+def _elsewhere(
+    release: str, tables: dict[str, pd.DataFrame], present: dict[str, dict[str, set[str]]]
+) -> dict[str, int]:
+    lent = set().union(*(images["train"] for name, images in present.items() if name != release))
     counts = {
-        str(part): int(rows["image_id"].isin(missing).sum())
+        str(part): int(rows["image_id"].isin(lent - _own(present[release], str(part))).sum())
         for part, rows in tables[release].groupby("part", sort=False)
     }
     return {part: number for part, number in counts.items() if number}
@@ -164,7 +171,7 @@ def _describe(
     listed = {str(part): set(rows["image_id"]) for part, rows in table.groupby("part", sort=False)}
     train = table[table["part"] == "train"]
     reasons = table.loc[table["part"] == ASIDE, "rule_id"].str.removeprefix("archive:aside, ")
-    counts = {part: len(ids & everything) for part, ids in listed.items()}
+    counts = {part: len(ids & _own(images, part)) for part, ids in listed.items()}
     counts |= {part: len(ids) for part, ids in images.items() if ids and part not in listed}
     without_table = set().union(*(ids for part, ids in images.items() if part not in listed))
     return ReleaseCheck(
@@ -177,7 +184,7 @@ def _describe(
         classes={str(name): int(count) for name, count in train["diagnosis"].value_counts().items()},
         aside={str(reason): int(count) for reason, count in reasons.value_counts().items()},
         missing={name: round(float(train[name].isna().mean()), 4) for name in _FIELDS},
-        duplicates=int(train["duplicate_of"].notna().sum()),
+        duplicates=int(train["duplicate_of"].isin(set(train["image_id"])).sum()),
     )
 
 

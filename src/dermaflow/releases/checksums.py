@@ -15,11 +15,12 @@ import binascii
 import hashlib
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from dermaflow.sources import DAMAGED
 
 SUMS: Final = "SHA256SUMS"
 MIB: Final = 1 << 20
@@ -154,7 +155,7 @@ def _by_itself(path: Path) -> tuple[str, str | None]:
         with zipfile.ZipFile(path) as box:
             members = len(box.namelist())
             damaged = box.testzip()
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
+    except (OSError, *DAMAGED) as error:
         return "", f"it is no whole zip ({error})"
     if damaged is not None:
         return "", f"the CRC of {damaged} inside is wrong"
@@ -222,22 +223,21 @@ class _Parts:
 
 
 def recorded(folder: Path) -> dict[str, Checked]:
-    """Return what SHA256SUMS of a folder says, by file name."""
-    path = folder / SUMS
-    if not path.is_file():
-        return {}
-    return {
-        name: Checked(sha256, int(size), how)
-        for size, how, sha256, name in _LINE.findall(path.read_text(encoding="utf-8"))
-    }
+    """Return what SHA256SUMS of a folder says of the files that were downloaded, by file name."""
+    return {name: Checked(sha256, int(size), how) for size, how, sha256, name in _LINE.findall(_sums(folder))}
 
 
 def record(folder: Path, name: str, found: Checked) -> None:
-    """Put a file's line into SHA256SUMS, sorted by name; the file is replaced whole."""
+    """Put a file's line into SHA256SUMS, sorted by name, before lines of others; it is replaced whole."""
     lines = recorded(folder) | {name: found}
     text = "".join(
         f"# {one.size} bytes, {one.how}\n{one.sha256}  {file}\n" for file, one in sorted(lines.items())
     )
     scratch = folder / f"{SUMS}.part"
-    scratch.write_text(text, encoding="utf-8")
+    scratch.write_text(text + _LINE.sub("", _sums(folder)), encoding="utf-8")
     scratch.replace(folder / SUMS)
+
+
+def _sums(folder: Path) -> str:
+    path = folder / SUMS
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -28,8 +28,9 @@ def reader(release: str) -> ModuleType:
     if not _NAME.fullmatch(release) or release in _TAKEN:
         raise DataError(
             f"{release!r} can't name a release",
-            "params.yaml, releases",
-            f"Use {', '.join(READERS)}, or letters, digits, - and _ for a collection of the archive.",
+            "data",
+            f"Use {', '.join(READERS)}, or letters, digits, - and _ for a collection of the archive: rename "
+            "its folder, and its name in `releases` of params.yaml.",
         )
     return archive
 
@@ -108,6 +109,6 @@ def collections(root: Path) -> list[str]:
         for folder in root.iterdir()
         if folder.is_dir()
         and folder.name not in years | _TAKEN
-        and _NAME.fullmatch(folder.name)
+        and not folder.name.startswith(".")
         and archive.holds(folder)
     )

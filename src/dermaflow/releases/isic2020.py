@@ -6,7 +6,8 @@ challenge's winners (arXiv:2010.05351): what is benign and not named further bec
 UNK of 2019 ("none of the eight"); the rule id keeps the two apart.
 
 Official duplicates: of each pair the second image is dropped (`duplicate_of` names the first). Where pairs
-chain, one image of the chain is kept.
+chain, one image of the chain is kept. Pairs that name an image of no table are noted; where the kept image
+is in no table, the other one is kept.
 """
 
 from pathlib import Path
@@ -60,7 +61,7 @@ def read(folder: Path) -> pd.DataFrame:
     """Read the release's tables into rows of outputs.releases.
 
     Raises:
-        DataError: train.csv is absent, or a table holds what can't be meant.
+        DataError: train.csv is absent, a table holds what can't be meant, or no pair of duplicates is listed.
     """
     train = published.read(folder, FILES["truth"], {**_META, "diagnosis": ("diagnosis",)})
     assert train is not None  # noqa: S101 - required tables are there or raise
@@ -73,7 +74,9 @@ def read(folder: Path) -> pd.DataFrame:
             f"Use one of {', '.join(DIAGNOSES)}.",
         )
     _check_target(train, raw)
-    twin = _duplicates(folder)
+    test = published.read(folder, FILES["test"], _META, required=False)
+    listed = {image for table in (train, test) if table is not None for image in table.cells["image_id"]}
+    twin = _duplicates(folder, listed)
     parts = [
         part(
             "train",
@@ -85,7 +88,6 @@ def read(folder: Path) -> pd.DataFrame:
             },
         )
     ]
-    test = published.read(folder, FILES["test"], _META, required=False)
     if test is not None:
         parts.append(part("test", _patients(test, twin)))
     return join(parts)
@@ -93,7 +95,6 @@ def read(folder: Path) -> pd.DataFrame:
 
 def _patients(table: published.Published, twin: dict[str, str]) -> Columns:
     ids = table.cells["image_id"]
-    kept = ids.map(twin).astype("str")
     return {
         "image_id": ids,
         "age_years": published.ages(table),
@@ -102,7 +103,7 @@ def _patients(table: published.Published, twin: dict[str, str]) -> Columns:
         "raw_site": table.cells["site"].replace("", pd.NA),
         "patient_id": published.text(table.cells["patient_id"]),
         "lesion_id": published.text(table.column("lesion_id")),
-        "duplicate_of": kept.where(kept.isin(set(ids))),
+        "duplicate_of": ids.map(twin).astype("str"),
         "centre": "SIIM",
     }
 
@@ -121,8 +122,8 @@ def _check_target(train: published.Published, raw: "pd.Series[str]") -> None:
         )
 
 
-def _duplicates(folder: Path) -> dict[str, str]:
-    """Return each dropped image's kept twin."""
+def _duplicates(folder: Path, listed: set[str]) -> dict[str, str]:
+    """Return each dropped image's kept twin, if it is listed; a twin in the other part is for the suites."""
     table = published.read(
         folder,
         FILES["duplicates"],
@@ -135,7 +136,18 @@ def _duplicates(folder: Path) -> dict[str, str]:
     if table is None:
         return {}
     first, second = (published.image_ids(table.cells[name]) for name in ("first", "second"))
-    return chains(zip(first, second, strict=True))
+    unknown = ~(first.isin(listed) & second.isin(listed))
+    if unknown.all():
+        raise DataError(
+            f"none of its {len(table)} pairs names two images of the tables, "
+            f"the first is {first.iloc[0]} and {second.iloc[0]}",
+            table.rows(unknown),
+            f"Write its ids as {FILES['truth'][0]} does, or remove the file if it is of other images.",
+        )
+    if unknown.any():
+        published.note(table.name, f"{unknown.sum():,} of {len(table):,} pairs name an image of no table")
+    twins = chains(zip(first, second, strict=True))
+    return {image: kept for image, kept in twins.items() if kept in listed}
 
 
 def chains(pairs: "zip[tuple[str, str]] | list[tuple[str, str]]") -> dict[str, str]:

@@ -3,7 +3,7 @@
 In: a folder of one release as it was given out (unpacked, in a folder of its own name, or in the official
 zip). Out: a frame of stripped strings, and parsers that turn its cells into the project's words. Called by
 the readers. Accepted, and said by `dermaflow data check` (see `noting`): a byte order mark, CRLF, blank rows,
-`.jpg` behind ids. Further columns are left alone.
+`.jpg` behind ids, and what a reader notes itself (`note`). Further columns are left alone.
 """
 
 import codecs
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
+from dermaflow.sources import DAMAGED
 from dermaflow.taxonomy import SEXES
 
 GONE = frozenset({"", "na", "n/a", "nan", "null", "none", "unknown"})
@@ -67,7 +68,13 @@ def noting() -> Iterator[list[str]]:
         _NOTES.reset(token)
 
 
-def _note(name: str, what: str) -> None:
+def note(name: str, what: str) -> None:
+    """Say what of a table is accepted although it is not as published (see `noting`).
+
+    Args:
+        name: of the table.
+        what: is accepted.
+    """
     notes = _NOTES.get()
     if notes is not None:
         notes.append(f"{name}: {what}")
@@ -85,22 +92,26 @@ def find(folder: Path, names: Sequence[str], within: Sequence[str] = ()) -> Path
     """
     for name in names:
         stem = Path(name).stem
-        for path in (folder / name, folder / stem / name, folder / f"{stem}.zip"):
+        for path in (folder / name, folder / stem / name):
             if path.is_file():
                 return path
+        packed = folder / f"{stem}.zip"
+        if packed.is_file() and _inside(packed, names):  # images may be packed as test.zip too
+            return packed
     for name in within:
         path = folder / name
-        if path.is_file() and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as box:
-                if _inside(box, names) is not None:
-                    return path
+        if path.is_file() and zipfile.is_zipfile(path) and _inside(path, names):
+            return path
     return None
 
 
-def _inside(box: zipfile.ZipFile, names: Sequence[str]) -> str | None:
-    return next(
-        (item for item in box.namelist() if Path(item).name in names and "__MACOSX" not in item), None
-    )
+def _inside(path: Path, names: Sequence[str]) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as box:
+            items = box.namelist()
+    except (OSError, *DAMAGED):
+        raise DataError("not a whole zip file", path.name, "Download the archive again.") from None
+    return [item for item in items if Path(item).name in names and "__MACOSX" not in item]
 
 
 def read(
@@ -121,8 +132,9 @@ def read(
         within: see `find`.
 
     Returns:
-        Cells as published but stripped, under our column names; other columns keep theirs. None if absent
-        and not required. The column `image_id`, if asked for, holds ids without extension, each once.
+        Cells as published but stripped, under our column names; other columns keep theirs, and one that has
+        a name of ours is left out. None if absent and not required. The column `image_id`, if asked for,
+        holds ids without extension, each once.
 
     Raises:
         DataError: the table is absent, empty, not separated by commas, lacks a column or repeats an id.
@@ -147,11 +159,10 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
     name = path.name
     try:
         if path.suffix == ".zip":
+            inside = _inside(path, names)[0]
+            name = f"{name}/{Path(inside).name}"
             with zipfile.ZipFile(path) as box:
-                inside = _inside(box, names)
-                if inside is None:
-                    raise DataError(f"no {names[0]} inside", name, "Download the archive again.")
-                name, content = f"{name}/{Path(inside).name}", box.read(inside)
+                content = box.read(inside)
         else:
             content = path.read_bytes()
         text = content.decode("utf-8-sig")
@@ -161,12 +172,12 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
             name,
             "Save the table as CSV in UTF-8 (not UTF-16, not Excel).",
         ) from None
-    except zipfile.BadZipFile:
-        raise DataError("not a whole zip file", name, "Download the archive again.") from None
+    except (OSError, *DAMAGED) as error:
+        raise DataError(f"can't be read: {error}", name, "Download it again.") from None
     if content.startswith(codecs.BOM_UTF8):
-        _note(name, "a byte order mark")
+        note(name, "a byte order mark")
     if b"\r\n" in content:
-        _note(name, "lines that end in CRLF")
+        note(name, "lines that end in CRLF")
     return name, text
 
 
@@ -203,7 +214,7 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
     if not lines:
         raise DataError("the file is empty", name, "Download it again.")
     if len(lines) < len(every):
-        _note(name, f"{len(every) - len(lines)} blank rows, left out")
+        note(name, f"{len(every) - len(lines)} blank rows, left out")
     header = [cell.strip() for cell in lines[0]]
     if len(header) == 1:
         for sign, word in _WRONG_DELIMITERS.items():
@@ -246,14 +257,15 @@ def _rename(table: Published, columns: Mapping[str, Sequence[str]]) -> pd.DataFr
                 "Take the table as published, with its header.",
             )
         found[title] = ours
-    return table.cells.rename(columns=found)
+    taken = [title for title in table.cells if title in columns and title not in found]
+    return table.cells.drop(columns=taken).rename(columns=found)
 
 
 def _with_ids(table: Published) -> Published:
     ids = image_ids(table.cells["image_id"])
     changed = int((ids != table.cells["image_id"]).sum())
     if changed:
-        _note(table.name, f"{changed:,} image ids with a folder or an extension, taken off")
+        note(table.name, f"{changed:,} image ids with a folder or an extension, taken off")
     empty = ids == ""
     if empty.any():
         raise DataError(f"{empty.sum()} rows name no image", table.rows(empty), "Give each row its image id.")

@@ -89,17 +89,19 @@ def draw(
         progress: called after each lesion.
 
     Raises:
-        DataError: the target holds something, or the disk is full; nothing half-written is left.
+        DataError: the target holds something, the disk is full, or too many images are wanted; nothing
+            half-written is left.
     """
     world = populate(FULL_IMAGES if images is None else images, seed)
     _refuse_if_occupied(target, replace=replace)
-    with _scratch_beside(target) as scratch:
+    place = target.resolve()
+    with _scratch(place) as scratch:
         for folder in {*FOLDERS.values(), "masks"}:
             (scratch / folder).mkdir(parents=True)
         write_tables(world, scratch)
         _draw_pictures(world, scratch, workers, progress)
         summary = _summary(world, target, scratch)
-        _put_in_place(scratch, target)
+        _put_in_place(scratch, place)
     return summary
 
 
@@ -164,9 +166,9 @@ def _refuse_if_occupied(target: Path, *, replace: bool) -> None:
 
 
 @contextmanager
-def _scratch_beside(target: Path) -> Iterator[Path]:
+def _scratch(target: Path) -> Iterator[Path]:
     """Give a scratch folder on the target's own disk; it is gone afterwards, whatever happens."""
-    home = target.absolute().parent
+    home = target if target.is_mount() else target.parent
     home.mkdir(parents=True, exist_ok=True)
     remedy = "Free some space, or name a folder on another disk."
     free = shutil.disk_usage(home).free

@@ -7,11 +7,14 @@ In: how many images, and a seed. Out: a `World` of listings (rows of the officia
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from dermaflow.errors import DataError
 from dermaflow.sample.integers import Stream
 from dermaflow.sample.lesion import TONES
 
 FULL_IMAGES: Final = 360
 """Images of the committed demo release, about; what `images=None` draws."""
+MOST_IMAGES: Final = 4000
+"""A little above it 2020's block of free ids runs out."""
 
 IMAGE_SIZES: Final = {
     "HAM": ((600, 450, 1),),
@@ -184,7 +187,14 @@ def populate(images: int, seed: int) -> World:
         images: wanted number, about; every diagnosis keeps at least four lesions, so below 90 the
             release grows no smaller.
         seed: another one makes another release.
+
+    Raises:
+        DataError: more than `MOST_IMAGES` are wanted.
     """
+    if images > MOST_IMAGES:
+        raise DataError(
+            f"{images} images are wanted", "the demo release", f"Ask for at most {MOST_IMAGES} images."
+        )
     builder = _Builder(World(seed), images)
     builder.years_2018_and_2019()
     builder.year_2020()

@@ -3,9 +3,9 @@
 Images and patient data live in memory for the time of one request; nothing of them is logged.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from prometheus_client import Counter, Histogram
@@ -21,7 +21,7 @@ from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import form, inference, pages
 from dermaflow.serve.champion import Loaded
-from dermaflow.serve.guard import SecurityHeaders, Turnstile
+from dermaflow.serve.guard import SecurityHeaders, Turnstile, in_turn, refuse_foreign
 from dermaflow.serve.openapi import openapi
 from dermaflow.taxonomy import MALIGNANT, NAMES, SEXES, SITES
 
@@ -98,12 +98,11 @@ async def _predict(request: Request) -> Response:
     start = time.perf_counter()
     state = request.app.state
     try:
+        refuse_foreign(request.headers)
         async with state.turnstile.place() as turn:
-            submission = await form.read(request)
-            async with turn:
-                answer = await asyncio.to_thread(
-                    inference.answer, submission.file, submission.patient, state.runner, state.loaded.model
-                )
+            sent = await form.read(request)
+            work = partial(inference.answer, sent.file, sent.patient, state.runner, state.loaded.model)
+            answer = await in_turn(turn, work)
     except DataError as error:
         REFUSALS.labels(400).inc()
         raise HTTPException(400, f"{error.where}: {error.what}") from None

@@ -5,7 +5,6 @@ A text part in place of the file is refused, never taken for an address to fetch
 """
 
 import asyncio
-import math
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ MAX_AGE_YEARS: Final = 120
 FIELDS: Final = ("image", "age", "sex", "site", "force")
 FORCE: Final = ("true", "false")
 
-_NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,10})?")
+_NUMBER = re.compile(r"[0-9.eE+-]+")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,11 @@ async def read(request: Request) -> Submission:
         async with asyncio.timeout(BODY_SECONDS):
             fields = await parser.parse()
     except MultiPartException as error:
-        raise HTTPException(400, f"the form can't be read: {error.message}") from None
+        if error.message.startswith("Part exceeded"):
+            wrong = f"a text field is longer than {MAX_TEXT_BYTES} bytes; send image as a file"
+        else:
+            wrong = f"the form can't be read: {error.message}"
+        raise HTTPException(400, wrong) from None
     except ClientDisconnect:
         raise HTTPException(400, "the connection ended before the image had arrived") from None
     except TimeoutError:
@@ -70,6 +73,15 @@ async def read(request: Request) -> Submission:
         return await _submission(fields)
     finally:
         await fields.close()
+
+
+def age_years(text: str) -> float | None:
+    """Read an age: any number from 0 to MAX_AGE_YEARS, such as 55, 0.5, .5 or 1e1; None is anything else."""
+    try:
+        age = float(text) if _NUMBER.fullmatch(text) else -1.0
+    except ValueError:
+        return None
+    return age if 0 <= age <= MAX_AGE_YEARS else None
 
 
 async def _counted(request: Request) -> AsyncGenerator[bytes, None]:
@@ -116,8 +128,8 @@ def _age(fields: FormData) -> float | None:
     text = _text(fields, "age")
     if text is None:
         return None
-    age = float(text) if _NUMBER.fullmatch(text) else math.nan
-    if not 0 <= age <= MAX_AGE_YEARS:
+    age = age_years(text)
+    if age is None:
         raise HTTPException(400, f"age must be a number of years from 0 to {MAX_AGE_YEARS}")
     return age
 

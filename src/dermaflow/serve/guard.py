@@ -1,11 +1,11 @@
-"""What stands between the network and the app: a bounded queue, and headers that allow nothing foreign."""
+"""What stands between the network and the app: a bounded queue, and nothing foreign allowed in or out."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,12 +17,46 @@ HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=(), payment=(), usb=()",
     "Cache-Control": "no-store",
 }
+
+
+Result = TypeVar("Result")
+
+
+def refuse_foreign(headers: Headers) -> None:
+    """Refuse what a browser sends for a page from elsewhere; a script, which names no page, is let in.
+
+    Sec-Fetch-Site can't be forged by a page; browsers leave it out for plain HTTP between machines, where
+    the page's Origin has to be the Host that was asked. The scheme is free: a proxy may end TLS.
+
+    Raises:
+        HTTPException: 403.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site:
+        own = site in ("same-origin", "none")
+    else:
+        own = origin is None or origin.partition("://")[2].lower() == headers.get("host", "").lower()
+    if not own:
+        raise HTTPException(
+            403, "the request comes from a page of another address, not from the service's own"
+        )
+
+
+async def in_turn(turn: asyncio.Semaphore, work: Callable[[], Result]) -> Result:
+    """Wait for a turn and work in a thread.
+
+    The turn ends with the work: a thread goes on when nobody waits for it any more.
+    """
+    await turn.acquire()
+    working = asyncio.create_task(asyncio.to_thread(work))
+    working.add_done_callback(lambda _: turn.release())
+    return await asyncio.shield(working)
 
 
 class SecurityHeaders:
@@ -57,7 +91,7 @@ class Turnstile:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[asyncio.Semaphore]:
-        """Take a place; the semaphore that comes with it is entered to work.
+        """Take a place; the semaphore that comes with it is for `in_turn`.
 
         Raises:
             HTTPException: 503 with Retry-After, no place is left.

@@ -6,7 +6,7 @@ from typing import Final
 
 from dermaflow.errors import DataError, first_ten
 from dermaflow.impute.apply import Patient
-from dermaflow.serve.form import MAX_AGE_YEARS
+from dermaflow.serve.form import MAX_AGE_YEARS, age_years
 from dermaflow.taxonomy import SEXES, SITES
 
 COLUMNS: Final = ("image", "age", "sex", "site")
@@ -20,11 +20,24 @@ def read_metadata(source: Path) -> dict[str, Patient]:
         source: a CSV with the column image (an id or a file name) and any of age, sex, site.
 
     Raises:
-        DataError: no such file, an unknown column or word, an age out of range, an image listed twice;
-            the message names the row.
+        DataError: no such file, no CSV in UTF-8, an unknown column or word, an age out of range, an image
+            listed twice; the message names the row.
     """
     if not source.is_file():
         raise DataError("no such file", str(source), "Give the path of a CSV file.")
+    try:
+        return _patients(source)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"can't be read: {error}", source.name, "Save it as CSV in UTF-8.") from None
+
+
+def image_id(name: str) -> str:
+    """Return a file name without its image extension: a.JPG and a are the same image."""
+    stem, dot, extension = name.rpartition(".")
+    return stem if f"{dot}{extension}".lower() in IMAGE_TYPES else name
+
+
+def _patients(source: Path) -> dict[str, Patient]:
     with source.open(encoding="utf-8-sig", newline="") as opened:
         reader = csv.DictReader(opened)
         _check_columns(list(reader.fieldnames or []), source)
@@ -44,12 +57,6 @@ def read_metadata(source: Path) -> dict[str, Patient]:
     return patients
 
 
-def image_id(name: str) -> str:
-    """Return a file name without its image extension: a.JPG and a are the same image."""
-    stem, dot, extension = name.rpartition(".")
-    return stem if f"{dot}{extension}".lower() in IMAGE_TYPES else name
-
-
 def _check_columns(found: list[str], source: Path) -> None:
     unknown = [name for name in found if name not in COLUMNS]
     if unknown or "image" not in found or len(set(found)) != len(found):
@@ -63,11 +70,8 @@ def _check_columns(found: list[str], source: Path) -> None:
 def _age(text: str, where: str) -> float | None:
     if not text:
         return None
-    try:
-        age = float(text)
-    except ValueError:
-        age = -1.0
-    if not 0 <= age <= MAX_AGE_YEARS:
+    age = age_years(text)
+    if age is None:
         raise DataError(
             f"age is {text!r}", f"{where}, column age", f"Write years from 0 to {MAX_AGE_YEARS}, or nothing."
         )

@@ -9,6 +9,7 @@ from dermaflow.taxonomy import SEXES, SITES
 PROBABILITY: Final = {"type": "number", "minimum": 0, "maximum": 1}
 REFUSALS: Final = {
     "400": "A field is wrong, or the file is no JPEG or PNG image; the error names it.",
+    "403": "Sent by a page of another address, as the browser says.",
     "408": f"The body did not arrive within {BODY_SECONDS:g} s.",
     "413": f"The request is larger than {MAX_BODY_BYTES // 2**20} MB.",
     "415": "Not multipart/form-data.",

@@ -35,7 +35,9 @@ Problem = tuple[str, str]
 Pixels = dict[Recipe, NDArray[np.uint8]]
 
 
-def score(loaded: Loaded, images: Path, metadata: Path | None, layout: str, out: Path) -> list[Problem]:
+def score(
+    loaded: Loaded, images: Path, metadata: Path | None, layout: str, out: Path
+) -> tuple[list[Problem], list[str]]:
     """Score a folder of images and write one CSV.
 
     Args:
@@ -46,19 +48,30 @@ def score(loaded: Loaded, images: Path, metadata: Path | None, layout: str, out:
         out: the CSV to write.
 
     Returns:
-        The files that could not be read; all others are in the CSV.
+        The files that could not be read (all others are in the CSV), and the ids in `metadata` that no
+        image has.
 
     Raises:
-        DataError: no images, or a wrong table.
+        DataError: no images, a wrong table or one that names none of the images, or no place for the CSV.
         BundleError: the bundle can't answer in this format.
     """
     formats.check(layout, loaded.bundle.view)
     if not out.parent.is_dir():
         raise DataError("no such folder", str(out.parent), "Make it, or give another path for the CSV.")
+    if out.is_dir():
+        raise DataError("it is a folder", str(out), "Give the path of the CSV, its file name included.")
+    files = image_files(images)
     patients = read_metadata(metadata) if metadata else {}
-    scored, problems = predict_folder(loaded.open(), image_files(images), patients)
+    unused = [name for name in patients if name not in files]
+    if metadata and unused == list(patients):
+        raise DataError(
+            f"none of its images is in {images}; it names {first_ten(unused) or 'none'}",
+            metadata.name,
+            "Give the images' file names in the column image, with or without their endings.",
+        )
+    scored, problems = predict_folder(loaded.open(), files, patients)
     write_csv(scored, layout, out)
-    return problems
+    return problems, unused
 
 
 def image_files(folder: Path) -> dict[str, Callable[[], bytes]]:

@@ -4,19 +4,33 @@ It binds to 127.0.0.1 unless told otherwise (`--host`, BENTOML_HOST) and takes i
 a promoted bundle it refuses to start and names the command that makes one.
 """
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 
 import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.utils.analytics.usage_stats import do_not_track
 
 from dermaflow.errors import DermaflowError
 from dermaflow.serve import champion
 from dermaflow.serve.app import application, warm_up
 
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else BentoML tells its makers of each start
+do_not_track.cache_clear()  # asked before this file is read
+
 try:
     LOADED = champion.load()
 except DermaflowError as error:
     sys.exit(f"error: {error}")
+
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # a worker is told its server's
+    # BentoML has one folder of figures for all servers of a store, and each start empties it.
+    figures = tempfile.mkdtemp(prefix="dermaflow-metrics-")
+    atexit.register(shutil.rmtree, figures, ignore_errors=True)
+    BentoMLContainer.prometheus_multiproc_dir.set(figures)
 
 app = application(LOADED)
 

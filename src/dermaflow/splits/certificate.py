@@ -51,23 +51,10 @@ def certify(
         The certificate, a plain dictionary with its own checksum.
 
     Raises:
-        LeakError: something is shared, or a hold-out diagnosis stands in cases, or an image stands twice.
+        LeakError: see `refuse_leak`.
         DataError: the prepared table failed, or the ledger is of other tables.
     """
-    twice = cases["image_id"][cases["image_id"].duplicated()]
-    if len(twice):
-        raise LeakError(
-            f"{len(twice)} images stand twice: {first_ten(twice)}", "cases.parquet", "Run `dvc repro split`."
-        )
-    opened = (cases["split"] == "hold_out") & cases["diagnosis"].notna()
-    if opened.any():
-        raise LeakError(
-            f"{opened.sum()} hold-out diagnoses stand in it: {first_ten(cases['image_id'][opened])}",
-            "cases.parquet",
-            "Run `dvc repro split`; they belong into holdout.parquet alone.",
-        )
-    counted = overlaps(cases, pairs)
-    refuse_overlap(counted, "cases.parquet")
+    counted = refuse_leak(cases, pairs)
     if ledger.get("overlaps") != counted:
         raise DataError("its overlaps are of other tables", "splits/ledger.json", "Run `dvc repro split`.")
     failed = prepared.get("critical_failures")
@@ -95,6 +82,33 @@ def certify(
         },
     }
     return {**certificate, "checksum": checksum(certificate)}
+
+
+def refuse_leak(cases: pd.DataFrame, pairs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what any two splits share: nothing.
+
+    Args:
+        cases: rows of outputs.cases.
+        pairs: rows of outputs.pairs.
+
+    Raises:
+        LeakError: something is shared, or a hold-out diagnosis stands in cases, or an image stands twice.
+    """
+    twice = cases["image_id"][cases["image_id"].duplicated()]
+    if len(twice):
+        raise LeakError(
+            f"{len(twice)} images stand twice: {first_ten(twice)}", "cases.parquet", "Run `dvc repro split`."
+        )
+    opened = (cases["split"] == "hold_out") & cases["diagnosis"].notna()
+    if opened.any():
+        raise LeakError(
+            f"{opened.sum()} hold-out diagnoses stand in it: {first_ten(cases['image_id'][opened])}",
+            "cases.parquet",
+            "Run `dvc repro split`; they belong into holdout.parquet alone.",
+        )
+    counted = overlaps(cases, pairs)
+    refuse_overlap(counted, "cases.parquet")
+    return counted
 
 
 def check_certificate(certificate: Mapping[str, Any], digests: Mapping[str, str]) -> None:
@@ -137,7 +151,10 @@ def refuse_overlap(counted: list[dict[str, Any]], where: str) -> None:
     ]
     if leaks:
         raise LeakError(
-            "; ".join(leaks[:10]), where, "Run `dvc repro split`; never move single images by hand."
+            "; ".join(leaks[:10]),
+            where,
+            "Run `dvc repro split`, never move single images by hand; in a split file of your own put all "
+            "images of a `group` (outputs/cases.parquet) into one place.",
         )
 
 

@@ -1,4 +1,7 @@
-"""Which rows are not used, and why; each row gets the first reason that holds."""
+"""Which rows are not used, and why; each row gets the first reason that holds.
+
+A repeat is dropped for the sake of another image only: if that one can't be used either, the repeat stays.
+"""
 
 from typing import Final
 
@@ -20,7 +23,11 @@ _FIELDS: Final = ["age_years", "sex", "site", "patient_id", "lesion_id", "confir
 
 
 def reasons(
-    rows: pd.DataFrame, conflicts: str, missing_images: str, view: View | None
+    rows: pd.DataFrame,
+    conflicts: str,
+    missing_images: str,
+    view: View | None,
+    listed: "pd.Index[str] | None" = None,
 ) -> tuple["pd.Series[str]", list[list[str]]]:
     """Say for each row why it is dropped.
 
@@ -29,27 +36,53 @@ def reasons(
         conflicts: `drop` identical images with different diagnoses, or raise an `error`.
         missing_images: `drop` rows without a file, or raise an `error`.
         view: diagnoses that it leaves out are dropped; None keeps all.
+        listed: images that a split file lists, all others are dropped; None keeps all.
 
     Returns:
         The reasons (missing: the row is kept), and the identical images with conflicting diagnoses.
 
     Raises:
-        DataError: see `conflicts` and `missing_images`.
+        DataError: see `conflicts` and `missing_images`; or a whole release has no file.
     """
+    readable = rows["readable"].eq(other=True)
+    codes = [code for code in rows["diagnosis"].unique() if view is None or view.target(code) is not None]
+    inside = rows["diagnosis"].isin(codes)
+    asked = rows["image_id"].isin(rows["image_id"] if listed is None else listed)
+
     why = pd.Series(pd.NA, index=rows.index, dtype="str")
-    why = why.mask(rows["duplicate_of"].isin(set(rows["image_id"])), OFFICIAL)
+    why = why.mask(_official(rows, readable & inside & asked), OFFICIAL)
+    _refuse_release_without_images(rows)
     absent = why.isna() & rows["store"].isna()
     if missing_images == "error" and absent.any():
         _refuse_missing(rows[absent])
     why = why.mask(absent, NO_FILE)
-    why = why.mask(why.isna() & ~rows["readable"].eq(other=True), UNREADABLE)
-    why, found = _identical(rows, why, conflicts)
-    if view is not None:
-        outside = ~rows["diagnosis"].isin(
-            [code for code in rows["diagnosis"].unique() if view.target(code) is not None]
+    why = why.mask(why.isna() & ~readable, UNREADABLE)
+    why, found = _identical(rows, why, conflicts, asked)
+    why = why.mask(why.isna() & ~inside, NOT_IN_VIEW)
+    return why.mask(why.isna() & ~asked, NOT_LISTED), found
+
+
+def _official(rows: pd.DataFrame, usable: "pd.Series[bool]") -> "pd.Series[bool]":
+    """Mark the repeats of official pairs, less those that stand in for a kept image that can't be used.
+
+    Where the kept image's label is in conflict, the picture's is: its repeat stays dropped.
+    """
+    kept = rows["duplicate_of"]
+    known = kept.isin(set(rows["image_id"]))
+    instead = known & usable & ~kept.isin(set(rows["image_id"][usable]))
+    instead &= ~kept.where(instead).duplicated()  # of several one is enough
+    return known & ~instead
+
+
+def _refuse_release_without_images(rows: pd.DataFrame) -> None:
+    """A few may be missing, and all may lie in another release's folder; none at all is a folder mislaid."""
+    none = rows["store"].isna().groupby(rows["release"], sort=False).all()
+    if none.any():
+        raise DataError(
+            f"no image of {first_ten(none.index[none])} has a file, in its own folder or another release's",
+            "data/",
+            "`dermaflow data check data` says which folders are looked for; else take it out of `releases`.",
         )
-        why = why.mask(why.isna() & outside, NOT_IN_VIEW)
-    return why, found
 
 
 def _refuse_missing(absent: pd.DataFrame) -> None:
@@ -63,9 +96,9 @@ def _refuse_missing(absent: pd.DataFrame) -> None:
 
 
 def _identical(
-    rows: pd.DataFrame, why: "pd.Series[str]", conflicts: str
+    rows: pd.DataFrame, why: "pd.Series[str]", conflicts: str, asked: "pd.Series[bool]"
 ) -> tuple["pd.Series[str]", list[list[str]]]:
-    """Of byte-identical images keep the one that says most; if their diagnoses differ, none."""
+    """Of byte-identical images keep the one that says most, of those asked for; if diagnoses differ, none."""
     alive = rows[why.isna()]
     alike = alive[alive["sha256"].duplicated(keep=False)]
     diagnoses = alike.groupby("sha256")["diagnosis"].transform("nunique")
@@ -80,7 +113,8 @@ def _identical(
         )
     same = alike[diagnoses == 1]
     says = same[_FIELDS].notna().sum(axis=1)
-    ordered = same.assign(gaps=-says).sort_values(["sha256", "gaps", "image_id"])
+    ordered = same.assign(gaps=-says, unasked=~asked[same.index])
+    ordered = ordered.sort_values(["sha256", "unasked", "gaps", "image_id"])
     repeats = ordered.index[ordered["sha256"].duplicated()]
     why = why.copy()
     why.loc[torn.index] = CONFLICT

@@ -3,9 +3,10 @@
 Groups lie in strata of (the first release that holds one of their images, the rarest diagnosis of their
 images there). Within a stratum they stand on a circle in the order of a hash of seed and first image id,
 each as long as its images; the circle is cut at the shares. So the same images get the same split whatever
-the order of rows, the hold-out does not depend on the number of folds, and a release that is added at the
-end leaves every group of the others where it was (unless it joins two of them). A class that a bin lacks is
-then given to it from a bin with two groups of the class or more.
+the order of rows, and the hold-out does not depend on the number of folds. A release that is added at the
+end leaves every group of the others where it was, unless it joins two of them, or takes 2018's AKIEC apart
+into AK and SCC: that numbers the strata anew, and most groups change their place. A class that a bin lacks
+is then given to it from a bin with two groups of the class or more.
 """
 
 import hashlib
@@ -82,7 +83,7 @@ def _summarise(rows: pd.DataFrame) -> _Groups:
     holds = np.zeros((int(frame["group"].max()) + 1, len(names)), bool)
     holds[frame["group"], codes] = True
 
-    # Rarity is counted within each release, so that a further release changes none of it.
+    # Rarity is counted within each release, so that a further release changes it by its labels only.
     count = frame.groupby(["release_rank", "code"]).size().rename("count").reset_index()
     count = count.sort_values(["release_rank", "count", "code"]).reset_index(drop=True)
     count["stratum"] = np.arange(len(count))

@@ -19,8 +19,9 @@ class SplitParams(Params):
     hold_out: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of the groups, weighed by their images, that is set aside first and opened once."""
     folds: Annotated[int, Field(ge=2)] | None = None
-    """How many folds to deal; null: as many as are trained (`folds`). With more, each member learns from a
-    larger share of the images, and only the images of the trained folds are answered out of fold."""
+    """How many folds to deal; null: as many as are trained (`folds`), two at least. With more, each member
+    learns from a larger share of the images, and only the images of the trained folds are answered out of
+    fold."""
     seed: int = 2018
     """Another number deals the groups anew."""
     near_hamming: Annotated[int, Field(ge=0, le=10)] = 8
@@ -39,9 +40,15 @@ class SplitParams(Params):
             trained: section `folds`, numbers as text.
 
         Raises:
-            ParamsError: a fold is to be trained that is not dealt.
+            ParamsError: a fold is to be trained that is not dealt, or a lone fold would be.
         """
         dealt = len(trained) if self.folds is None else self.folds
+        if dealt < 2:  # noqa: PLR2004 - what validates a member is not what it learns from
+            raise ParamsError(
+                "folds names one fold and split.folds is null, so that no image would be left to learn from",
+                "params.yaml",
+                "Set split.folds to 2 or more.",
+            )
         strange = sorted(set(trained) - {str(number) for number in range(dealt)})
         if strange:
             raise ParamsError(

@@ -4,7 +4,7 @@ In: merged rows, image facts. Out: cases, hold-out diagnoses, pairs, ledger, fun
 out: any order gives the same tables.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -47,6 +47,7 @@ def split(
     view: View | None = None,
     own: "pd.Series[str] | None" = None,
     thumbnails: Mapping[str, Cells] | None = None,
+    report: Callable[[pd.DataFrame], str] | None = None,
 ) -> Split:
     """Make the one list of images.
 
@@ -60,6 +61,7 @@ def split(
         view: drop diagnoses that this view leaves out.
         own: a split that people bring (`own.read`), taken instead of dealing.
         thumbnails: reads each release's column of them; by default the facts hold it.
+        report: keeps the pairs that joined too large a group and returns where.
 
     Raises:
         DataError: images are missing or conflict (where params say so), a group is too large, or there
@@ -68,9 +70,8 @@ def split(
     rows = merged.sort_values("image_id").reset_index(drop=True)
     rows = rows.join(_pixels(rows["image_id"], facts, located))
     rows["release_rank"] = rows["release"].map({name: rank for rank, name in enumerate(facts)})
-    why, conflicts = drops.reasons(rows, params.conflicts, missing_images, view)
-    if own is not None:
-        why = why.mask(why.isna() & ~rows["image_id"].isin(own.index), drops.NOT_LISTED)
+    listed = None if own is None else own.index
+    why, conflicts = drops.reasons(rows, params.conflicts, missing_images, view, listed)
     kept = why.isna().to_numpy()
     if not kept.any():
         raise DataError("no image is left", "split", "See the reasons: " + _tally(why))
@@ -79,9 +80,9 @@ def split(
     cells = thumbnails or {name: partial(_held, table) for name, table in facts.items()}
     pairs, compared = _pairs(rows, looked, params, cells)
     group = _group(rows, pairs)
+    _alarm(rows, group, kept, pairs, params.max_group, report)
     group[~kept] = -1
     group[kept] = groups.renumber(group[kept])
-    _alarm(rows, group, params.max_group)
     if own is None:
         placed = _place(rows, group, params, folds)
     else:
@@ -138,7 +139,8 @@ def _pairs(
     known = rows["duplicate_of"].isin(set(ids))
     official = _named(rows["duplicate_of"][known], rows["image_id"][known], "official", NOT_COMPARED)
     frames.append(_measured(official, frames[0]))
-    first, second = groups.same(rows["sha256"])
+    # Files that do not decode are often empty, or one and the same error page.
+    first, second = groups.same(rows["sha256"].where(rows["readable"].eq(other=True)))
     frames.append(_named(rows["image_id"].iloc[first], rows["image_id"].iloc[second], "identical", 0))
     stacked = pd.concat(frames, ignore_index=True).sort_values(["kind", "image_a", "image_b"])
     compared = {"images": len(rows), "with_pixels": found.compared}
@@ -178,19 +180,28 @@ def _group(rows: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.int64]:
     return groups.join(len(rows), [groups.same(rows["patient_id"]), groups.same(rows["lesion_id"]), named])
 
 
-def _alarm(rows: pd.DataFrame, group: NDArray[np.int64], limit: int) -> None:
-    counts = np.bincount(group[group >= 0])
-    if counts.max() > limit:
-        inside = group == counts.argmax()
-        patients = rows.loc[inside, "patient_id"].nunique()
-        lesions = rows.loc[inside, "lesion_id"].nunique()
-        raise DataError(
-            f"a group holds {counts.max()} images of {patients} patients and {lesions} lesions: "
-            f"{first_ten(rows['image_id'][inside])}",
-            "split",
-            f"If it is one patient, raise split.max_group above {limit}; if look-alikes were joined, raise "
-            "split.near_correlation (splits/pairs.parquet of the last run names the pairs).",
-        )
+def _alarm(
+    rows: pd.DataFrame,
+    group: NDArray[np.int64],
+    kept: NDArray[np.bool_],
+    pairs: pd.DataFrame,
+    limit: int,
+    report: Callable[[pd.DataFrame], str] | None,
+) -> None:
+    counts = np.bincount(group[kept])
+    if counts.max() <= limit:
+        return
+    whole = rows[group == counts.argmax()]
+    inside = whole[kept[whole.index]]
+    joined = pairs[pairs["joined"] & pairs["image_a"].isin(whole["image_id"])].sort_values("correlation")
+    named = f" ({report(joined)} names the pairs)" if report else ""
+    raise DataError(
+        f"a group holds {len(inside)} images of {inside['patient_id'].nunique()} patients and "
+        f"{inside['lesion_id'].nunique()} lesions: {first_ten(inside['image_id'])}",
+        "split",
+        f"If it is one patient, raise split.max_group above {limit}; if look-alikes were joined, raise "
+        f"split.near_correlation{named}.",
+    )
 
 
 def _place(

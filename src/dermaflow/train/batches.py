@@ -317,7 +317,11 @@ def tensors(rows: Rows, wanted: Ints, images: list[NDArray[np.uint8]]) -> Batch:
 
 
 def loader(dataset: Dataset[Batch], order: Any, workers: int) -> DataLoader[Batch]:  # noqa: ANN401
-    """Load `order`'s batches (lists of keys) in processes that stay."""
+    """Load `order`'s batches (lists of keys) in processes that stay.
+
+    A loader draws a seed whenever its processes start: from a generator of its own, or the dropout of an
+    epoch would depend on their number and on where a training was resumed.
+    """
     return DataLoader(
         dataset,
         batch_sampler=order,
@@ -327,6 +331,7 @@ def loader(dataset: Dataset[Batch], order: Any, workers: int) -> DataLoader[Batc
         worker_init_fn=_one_thread,
         pin_memory=torch.cuda.is_available(),
         multiprocessing_context="fork" if workers else None,
+        generator=torch.Generator(),
     )
 
 

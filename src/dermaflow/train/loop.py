@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, broadcast_object_list
+from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -128,7 +129,8 @@ def fit(
         )
         fitting = Fitting.start(network, accelerator, model, batches.steps, weights, added)
         if checkpoint_dir is not None:
-            fitting.restore(resume.load(checkpoint_dir))
+            kept = resume.load(checkpoint_dir) if accelerator.is_main_process else None
+            fitting.restore(broadcast_object_list([kept])[0])  # hosts need not share the folder
 
         while fitting.epoch < model.epochs and fitting.waited < train.patience:
             torch.manual_seed(epoch_seed(train.seed, fitting.epoch, accelerator.process_index))  # dropout's
@@ -197,7 +199,7 @@ class Fitting:
         network = network.to(accelerator.device)
         network.to(memory_format=torch.channels_last)
         average = ModelEmaV3(network, decay=model.ema, use_warmup=True, warmup_power=0.75)
-        optimizer = torch.optim.AdamW(groups(network, model), lr=model.lr)
+        optimizer = create_optimizer_v2(groups(network, model), opt="adamw", lr=model.lr)
         total = steps * model.epochs
         warmup = round(model.warmup_share * total)
         schedule = CosineLRScheduler(
@@ -307,8 +309,9 @@ def groups(network: Network, model: ModelParams) -> list[dict[str, Any]]:
     New layers learn faster, a stage slower than the one above it, biases and normalisations don't decay.
     """
     new = {id(parameter) for parameter in network.new_layers()}
-    stage = {id(network.backbone.get_parameter(name)): n for name, n in stages(network.backbone).items()}
-    last = max(stage.values())
+    named = stages(network.backbone) if model.layer_decay < 1 else {}
+    stage = {id(network.backbone.get_parameter(name)): n for name, n in named.items()}
+    last = max(stage.values(), default=0)
     found: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:

@@ -60,7 +60,7 @@ class Trained:
             "best_epoch": self.fitted.best_epoch,
             "epochs": len(self.fitted.history),
             "note": "out of fold, one view; the epoch was chosen on the same fold",
-            **kept,
+            "best": kept,
         }
 
 

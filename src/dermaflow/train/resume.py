@@ -9,18 +9,37 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from dermaflow.errors import TrainingError
+from dermaflow.files import digests
+from dermaflow.model import weights
 
 FILE: Final = "last.pt"
+CODE: Final = ("model", "train", "impute", "images", "bundle", "taxonomy")
+"""The rooms and modules of ours whose code a training's bytes depend on."""
+LIBRARIES: Final = ("torch", "timm", "albumentations")
+"""The packages whose releases may compute other bytes."""
 
 
-def key(parts: Mapping[str, Any]) -> str:
-    """Digest of all that a training depends on: params, data and code by digest, fold, threads."""
+def key(given: Mapping[str, Any], computed: Mapping[str, str], pretrained: str) -> str:
+    """Digest of all that a training depends on but its fold: what it is given, our code, where it computes.
+
+    Args:
+        given: params, and data by digest.
+        computed: device, precision, threads and the like, as `machine.described` says.
+        pretrained: where the first weights come from; of a file the content counts.
+
+    Raises:
+        TrainingError: no such file of weights.
+    """
+    versions = {name: version(name) for name in LIBRARIES}
+    found = {"computed": computed, "code": digests(*CODE), "versions": versions}
+    parts = {**given, **found, "pretrained": weights.digests(pretrained)}
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -113,7 +113,7 @@ function showRisk(answer) {
   element("refer").hidden = refer === null;
   const words = document.createElement("strong");
   words.textContent = refer ? "At or above the threshold: refer." : "Below the threshold.";
-  const chosen = sensitivity === null ? "" : `, set for a sensitivity of ${setting(sensitivity)}`;
+  const chosen = sensitivity === null ? "" : `, set for a sensitivity of ${setting(sensitivity)} (of all malignant diagnoses together)`;
   element("refer").replaceChildren(
     words,
     ` The mark stands at a malignant risk of ${setting(threshold ?? 0)}${chosen} on training cases that the networks had not seen.`,
@@ -168,6 +168,11 @@ const classNames = fetch("/model")
   .catch(() => ({}));
 
 async function ask(body) {
+  try {
+    await input.files[0].arrayBuffer(); // whole: a part of a file that is gone reads as empty
+  } catch {
+    throw new Error("The file has changed or can't be read any more. Choose it again.");
+  }
   let response;
   try {
     response = await fetch("/predict", { method: "POST", body });

@@ -1,0 +1,39 @@
+"""The model card says what became of each published row."""
+
+from dataclasses import replace
+
+from dermaflow.bundle import card
+from helpers_bundle import tiny_bundle
+
+FUNNEL = [
+    ("listed", "isic2018", "NV", 1200),
+    ("listed", "isic2018", "MEL", 100),
+    ("listed", "isic2019", "NV", 50),
+    ("dropped: unreadable", "isic2018", "MEL", 1),
+    ("train", "isic2018", "NV", 1000),
+    ("train", "isic2018", "MEL", 90),
+    ("train", "isic2019", "NV", 50),
+]
+
+
+def test_the_card_counts_each_step_by_release_and_within_it_by_diagnosis(tmp_path):
+    rows = [
+        dict(zip(("step", "release", "diagnosis", "images"), map(str, row), strict=True)) for row in FUNNEL
+    ]
+    figures = {"macro_auc": {"value": 0.5}, "cases": 1, "groups": 1}
+    text = card.render(replace(tiny_bundle(tmp_path), metrics=figures), rows)
+    by_release = """| images | isic2018 | isic2019 |
+| --- | --- | --- |
+| listed | 1,300 | 50 |
+| dropped: unreadable | 1 | 0 |
+| train | 1,090 | 50 |
+"""
+    by_diagnosis = """| images | MEL | NV |
+| --- | --- | --- |
+| isic2018, listed | 100 | 1,200 |
+| isic2018, dropped: unreadable | 1 | 0 |
+| isic2018, train | 90 | 1,000 |
+| isic2019, listed | 0 | 50 |
+| isic2019, train | 0 | 50 |
+"""
+    assert f"{by_release}\n{by_diagnosis}\nTrained on: NV 1,050, MEL 90." in text

@@ -1,0 +1,288 @@
+"""`dermaflow models` on tiny bundles: what is promoted was gated, and what is rolled back to can be served.
+
+The gate is the real stage; BentoML's store is a folder of the test's; MLflow is stood in for.
+"""
+
+import dataclasses
+import json
+import runpy
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
+from typer.testing import CliRunner
+
+from dermaflow import cli, outputs, tracking
+from dermaflow.bundle import card, registry
+from dermaflow.errors import BundleError
+from dermaflow.evaluate import members
+from dermaflow.files import digest
+from dermaflow.serve import champion
+from dermaflow.taxonomy import NINE
+from helpers_bundle import NOTICE, tiny_bundle
+from tests_paths import ROOT
+from tests_predictions import made_cases, made_members
+
+# BentoML's own, when its store is opened.
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+
+REGISTRY = {"name": "tiny-demo", "notice": NOTICE, "demo": True}
+LIMITS = {
+    "min_balanced_accuracy": 0.5,
+    "min_melanoma_auc": 0.5,
+    "min_macro_auc": 0.5,
+    "max_calibration_error": 0.5,
+    "max_flipped": 0.5,
+}
+GOOD = {"balanced_accuracy": 0.9, "melanoma_auc": 0.9, "macro_auc": 0.9, "ece": 0.1}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Cases, hold-out and an ensemble's predictions."""
+    rng = np.random.default_rng(1)
+    cases, holdout = made_cases(rng)
+    cases = cases.assign(patient_id=None, lesion_id=None, confirm_type=None)
+    found = made_members(rng, cases, holdout, models=("a",))
+    calibration = members.calibration(found, np.full(3, 1 / 3), members.natural_prior(cases, NINE))
+    parts = [members.predict(found, calibration, split) for split in ("out_of_fold", "hold_out")]
+    return cases, holdout, pd.concat(parts, ignore_index=True)
+
+
+class World:
+    """A project after `dvc repro`, and MLflow's aliases."""
+
+    def __init__(self, root):
+        self.root, self.aliases = root, {}
+
+    def params(self, **registry):
+        content = {"releases": ["drawn"], "gate": LIMITS, "registry": REGISTRY | registry}
+        (self.root / "params.yaml").write_text(yaml.safe_dump(content))
+
+    def bundle(self, seed, *, gated=True):
+        """Put another bundle into outputs/ and return its digest."""
+        made = tiny_bundle(outputs.path("bundle"), seed=seed)
+        made_from = {
+            "holdout": digest(outputs.holdout.path),
+            "ensemble_predictions": digest(outputs.ensemble_predictions.path),
+        }
+        made = dataclasses.replace(made, inputs=made_from)
+        made.write(outputs.path("bundle"))
+        (outputs.path("bundle") / card.FILE).write_text("A card.")
+        if gated:
+            self.gate()
+        return made.digest
+
+    def gate(self, **figures):
+        outputs.write_json(outputs.path("ensemble/metrics.json"), {"hold_out": GOOD | figures})
+        outputs.write_json(outputs.path("stress/drawn.json"), {"perturbations": {}})
+        runpy.run_path(str(ROOT / "stages/gate.py"), run_name="__main__")
+
+    def models(self, *words):
+        done = CliRunner().invoke(cli.app, ["models", *words])
+        if done.exception:
+            raise done.exception
+        return done
+
+    @property
+    def file(self):
+        return json.loads((self.root / "champion.json").read_text())
+
+    @property
+    def line(self):
+        return [(record["digest"], record["version"]) for record in self.file["lineages"]["tiny-demo"]]
+
+
+@pytest.fixture
+def world(project, tables, monkeypatch):
+    cases, holdout, predictions = tables
+    outputs.cases.write(cases)
+    outputs.holdout.write(holdout)
+    outputs.ensemble_predictions.write(predictions)
+    made = World(project)
+    made.params()
+
+    def register(name, folder, run_id, tags):
+        return tags["version"]
+
+    monkeypatch.delenv("DERMAFLOW_BUNDLE", raising=False)
+    monkeypatch.setattr(tracking, "stage", lambda *words, **more: "run")
+    monkeypatch.setattr(tracking, "register", register)
+    monkeypatch.setattr(tracking, "set_champion", made.aliases.__setitem__)
+    with BentoMLContainer.model_store.patch(ModelStore(project / "store")):
+        yield made
+
+
+@pytest.fixture
+def two(world):
+    """A world with two champions, and their digests."""
+    found = []
+    for seed in (1, 2):
+        found.append(world.bundle(seed))
+        assert "is champion of tiny-demo" in world.models("promote").stdout
+    return world, *found
+
+
+def test_promotion_shows_and_keeps_the_time_of_each_model_and_of_all(world, monkeypatch):
+    world.bundle(1)
+    seen = []
+
+    def timed(bundle):
+        seen.append([member.file for member in bundle.members])
+        return 100.0 * len(bundle.members)
+
+    monkeypatch.setattr(registry, "latency_ms", timed)
+    made = tiny_bundle(outputs.path("other"))
+    first, second = made.members
+    unlike = dataclasses.replace(made, members=(first, dataclasses.replace(second, model="b")))
+    assert registry.latencies_ms(unlike) == {"tiny": 100, "b": 100, "ensemble": 200}
+    assert seen == [["tiny-0.onnx"], ["tiny-1.onnx"], ["tiny-0.onnx", "tiny-1.onnx"]]
+    assert "An answer takes 200 ms here" in world.models("promote").stdout
+    assert outputs.read_json(outputs.path("decision.json"))["latencies_ms"] == {"tiny": 200, "ensemble": 200}
+
+
+def test_a_bundle_that_the_gate_has_not_judged_is_not_promoted(two):
+    world, _, second = two
+    world.bundle(3, gated=False)
+    with pytest.raises(
+        BundleError, match=r"gate\.json: it does not judge the present bundle.*Run `dvc repro`"
+    ):
+        world.models("promote")
+    assert world.line[-1] == (second, "2")
+    world.gate(macro_auc=0.1)
+    assert "is not promoted: the gate failed: macro_auc" in world.models("promote").stdout
+
+
+def test_a_verdict_of_before_that_names_no_bundle_promotes_nothing(world):
+    world.bundle(1)
+    gated = outputs.read_json(outputs.path("gate.json"))
+    outputs.write_json(outputs.path("gate.json"), {key: gated[key] for key in ("passed", "checks")})
+    with pytest.raises(BundleError, match="does not judge the present bundle"):
+        world.models("promote")
+
+
+@pytest.mark.parametrize("table", ["ensemble_predictions", "holdout"])
+def test_a_bundle_is_not_compared_by_files_that_it_was_not_made_from(two, table):
+    world, first, second = two
+    changed = getattr(outputs, table)
+    changed.write(changed.read().iloc[::-1].reset_index(drop=True))
+    with pytest.raises(BundleError, match=rf"{changed.path.name}: .* was not made from it\. Run `dvc repro`"):
+        world.models("promote")
+    assert world.line == [(first, "1"), (second, "2")]
+
+
+def test_a_drawn_bundle_does_not_become_the_real_lineages_champion(world):
+    world.bundle(1)
+    world.params(name="skin-ensemble", demo=False)
+    with pytest.raises(
+        BundleError, match=r"skin-ensemble, the bundle was built for tiny-demo\. Run `dvc repro`"
+    ):
+        world.models("promote")
+    assert not registry.champion_file().exists()
+
+
+def test_a_rollback_points_the_alias_and_the_service_at_the_champion_before(two):
+    world, first, _ = two
+    assert world.aliases == {"tiny-demo": "2"}
+    assert "tiny-demo version 1" in world.models("rollback").stdout
+    assert world.line == [(first, "1")]
+    assert world.aliases == {"tiny-demo": "1"}
+    assert champion.load().bundle.digest == first
+
+
+def test_a_rollback_holds_without_mlflow_and_says_so(two, monkeypatch):
+    world, first, _ = two
+
+    def away(name, version):
+        raise ConnectionError("the server is away")
+
+    monkeypatch.setattr(tracking, "set_champion", away)
+    done = world.models("rollback")
+    assert "tiny-demo version 1" in done.stdout
+    assert "alias `champion` of tiny-demo stays where it was (the server is away)" in done.stderr
+    assert world.line == [(first, "1")]
+
+
+def test_a_rollback_to_a_bundle_that_mlflow_never_met_says_that_the_alias_stays(two):
+    world, first, _ = two
+    state = world.file
+    del state["lineages"]["tiny-demo"][0]["mlflow_version"]
+    registry.champion_file().write_text(json.dumps(state))
+    assert "alias `champion` of tiny-demo stays" in world.models("rollback").stderr
+    assert world.aliases == {"tiny-demo": "2"}
+    assert world.line == [(first, "1")]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda text: text.replace('"format": 2', '"format": 1'), "format 1, this version reads 2"),
+        (lambda text: text.replace("Random", "Other"), "does not match its digest"),
+    ],
+    ids=["another format", "damaged"],
+)
+def test_a_rollback_to_a_bundle_that_can_not_be_served_changes_nothing(two, harm, said):
+    world, _, second = two
+    stored = registry.stored_folder(world.file["lineages"]["tiny-demo"][0]) / "bundle.json"
+    stored.write_text(harm(stored.read_text()))
+    before = world.file
+    with pytest.raises(BundleError, match=rf"can't be served: .*{said}.*The present one stays"):
+        world.models("rollback")
+    assert world.file == before
+    assert world.aliases == {"tiny-demo": "2"}
+    assert champion.load().bundle.digest == second
+
+
+def test_what_was_rolled_back_is_said_to_be_so_and_promoted_again_only_when_asked(two):
+    world, first, second = two
+    assert "already decided on: promoted (" in world.models("promote").stdout
+    world.models("rollback")
+    said = world.models("promote").stdout
+    assert "already decided on: promoted, and rolled back since" in said
+    assert "dermaflow models promote --again" in said
+    assert world.line == [(first, "1")]
+    assert "is champion of tiny-demo" in world.models("promote", "--again").stdout
+    assert [found for found, _ in world.line] == [first, second]
+
+
+def test_no_two_bundles_ever_carry_one_version(two):
+    world, first, _ = two
+    world.models("rollback")
+    third = world.bundle(3)
+    world.models("promote")
+    assert world.line == [(first, "1"), (third, "3")]
+    world.models("promote", "--again")
+    assert world.line == [(first, "1"), (third, "3")]
+
+
+def test_a_champions_file_of_before_counts_on_from_its_line(two):
+    world, first, second = two
+    state = world.file
+    del state["last_versions"]
+    registry.champion_file().write_text(json.dumps(state))
+    third = world.bundle(3)
+    world.models("promote")
+    assert world.line == [(first, "1"), (second, "2"), (third, "3")]
+
+
+def test_a_drawn_model_leaves_the_service_its_real_one(two):
+    world, *_ = two
+    state = world.file | {"name": "skin-ensemble", "tag": "skin-ensemble:0", "demo": False}
+    registry.champion_file().write_text(json.dumps(state))
+    world.bundle(3)
+    assert "The service keeps its real model" in world.models("promote").stdout
+    world.models("rollback")
+    assert world.file == state | {"last_versions": {"tiny-demo": 3}}
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"tag": "a:b"}', '{"lineages": {"tiny-demo": [{"tag": "a:b"}]}}']
+)
+@pytest.mark.parametrize("command", ["list", "rollback"])
+def test_a_damaged_champions_file_is_one_error_with_a_remedy(world, command, content):
+    registry.champion_file().write_text(content)
+    with pytest.raises(BundleError, match=r"^champion\.json: not a file of champions.*Mend it"):
+        world.models(command)

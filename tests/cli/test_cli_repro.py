@@ -1,0 +1,90 @@
+"""`dermaflow repro` tidies outputs/ before and says afterwards where the results differ."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from dermaflow.cli import repro
+from tests_paths import ROOT
+
+
+def stage(out, *deps, md5="1"):
+    return {"deps": [{"path": path} for path in deps], "outs": [{"path": out, "md5": md5}]}
+
+
+LOCK = {
+    "certify": stage("outputs/certificate.json", "outputs/cases.parquet"),
+    "ingest@isic2018": stage("outputs/facts/isic2018.parquet", "data/isic2018"),
+    "split": stage("outputs/cases.parquet", "outputs/facts"),
+}
+
+
+def test_what_no_stage_makes_is_removed_and_all_else_stays(project):
+    for name in (
+        "models/lite0/0/a",
+        "models/lite0/1/a",
+        "models/old/0/a",
+        "decision.json",
+        ".gitignore",
+        "old.txt",
+    ):
+        file = project / "outputs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    removed = repro.remove_stale(["outputs/models/lite0/0", "outputs/models/lite1/0"])
+    assert removed == ["outputs/models/lite0/1", "outputs/models/old", "outputs/old.txt"]
+    left = {
+        file.relative_to(project / "outputs").as_posix()
+        for file in (project / "outputs").rglob("*")
+        if file.is_file()
+    }
+    assert left == {"models/lite0/0/a", "decision.json", ".gitignore"}
+
+
+@pytest.mark.parametrize("name", LOCK)
+def test_the_first_stage_that_differs_is_named_and_not_those_that_follow_it(name):
+    order = ["ingest@isic2018", "split", "certify"]
+    now = {key: value for key, value in LOCK.items() if key not in order[order.index(name) :]}
+    now |= {
+        key: stage(LOCK[key]["outs"][0]["path"], LOCK[key]["deps"][0]["path"], md5="2")
+        for key in LOCK
+        if key not in now
+    }
+    assert repro.first_difference({"stages": LOCK}, {"stages": now}) == name
+    assert repro.first_difference({"stages": LOCK}, {"stages": LOCK}) is None
+
+
+def test_what_a_user_causes_in_a_stage_is_one_line_unless_the_traceback_is_asked_for(project, monkeypatch):
+    (project / "params.yaml").write_text("impute: {age: middle}\n")
+    for asked in (False, True):
+        if asked:
+            monkeypatch.setenv("DERMAFLOW_TRACEBACK", "1")
+        done = subprocess.run(
+            [sys.executable, ROOT / "stages/impute.py"],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert ("Traceback" in done.stderr) is asked
+
+
+@pytest.mark.slow
+def test_data_that_are_absent_are_drawn_to_the_bytes_that_git_names(project):
+    shutil.copy(ROOT / "data.dvc", project)
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=project)
+    done = subprocess.run(
+        ["dermaflow", "data", "ensure"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "data/ is absent: drawing the demo release\n")
+    (project / "data/isic2018/more.txt").write_text("by hand")
+    done = subprocess.run(
+        ["dermaflow", "data", "ensure"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "the data differ from data.dvc: data/isic2018: wanted" in done.stderr

@@ -1,0 +1,102 @@
+"""What a user reads when a stage stops: over too large a group, a leak, a certificate that is none."""
+
+import re
+import runpy
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from split_world import facts_of, split, world
+
+from dermaflow import outputs
+from dermaflow.errors import DataError, LeakError
+from dermaflow.impute import fitting
+from dermaflow.impute.params import ImputeParams
+from tests_paths import ROOT
+
+
+@pytest.fixture
+def stage(project):
+    """Runs a stage by its name, in a project with the committed params."""
+    shutil.copy(ROOT / "params.yaml", project)
+    return lambda name, *given: runpy.run_path(str(ROOT / "stages" / f"{name}.py"))["main"](*given)
+
+
+def write_prepared(result):
+    used = result.cases[result.cases.split != "dropped"]
+    fit = fitting.fit(used[used.split == "train"], ImputeParams())
+    outputs.cases.write(result.cases)
+    outputs.pairs.write(result.pairs)
+    outputs.write_json(outputs.path(outputs.ledger), result.ledger)
+    outputs.patients.write(fitting.apply_table(fit.imputer, used))
+
+
+def test_certify_counts_what_a_leaking_split_file_shares_and_says_how_to_mend_it(stage):
+    cases = split(world()).cases.set_index("image_id")
+    listed = cases.split.where(cases.split == "hold_out", cases.fold.astype("str"))
+    held = cases[cases.split == "hold_out"]
+    listed[held.index[held.group.duplicated(keep=False)][0]] = "1"
+    write_prepared(split(world(), own=listed))
+    with pytest.raises(
+        LeakError, match=r"1 group in both train and hold_out; .* in a split file of your own"
+    ):
+        stage("certify")
+    assert not outputs.path(outputs.certificate).exists()
+
+
+def test_certify_does_not_send_people_to_the_published_files(stage):
+    write_prepared(split(world()))
+    patients = outputs.patients.read()
+    outputs.patients.write(patients.iloc[1:])
+    with pytest.raises(DataError, match=r"Every case has its row of patient fields.*`dvc repro impute`"):
+        stage("certify")
+
+
+def test_certify_says_the_warnings_of_the_prepared_table(stage, capsys):
+    result = split(world())
+    result.cases.loc[(result.cases.fold == 1) & (result.cases.diagnosis == "MEL"), "diagnosis"] = "NV"
+    write_prepared(result)
+    stage("certify")
+    line = "warning: diagnoses by fold: A diagnosis with as many groups as folds stands in every fold. (1 of "
+    assert capsys.readouterr().out.startswith(line)
+    assert outputs.read_json(outputs.path(outputs.certificate))["prepared"]["warnings"] == 1
+
+
+def test_train_refuses_a_forged_certificate_and_one_of_other_tables(stage):
+    write_prepared(split(world()))
+    stage("certify")
+    file = outputs.path(outputs.certificate)
+    true = outputs.read_json(file)
+    outputs.write_json(file, {**true, "images": {**true["images"], "train": 1}})
+    with pytest.raises(LeakError, match="it was edited, or is none"):
+        stage("train", "lite0", 0)
+    outputs.write_json(file, true)
+    outputs.patients.write(outputs.patients.read().iloc[::-1])
+    with pytest.raises(LeakError, match="it is for other tables: patients differ"):
+        stage("train", "lite0", 0)
+
+
+def test_split_keeps_the_pairs_of_too_large_a_group_in_the_file_that_it_names(stage, project):
+    merged = world()
+    a, b = merged.image_id[merged.release == "isic2020"].iloc[[0, -1]]
+    merged.loc[merged.image_id == b, "duplicate_of"] = a
+    for release, facts in facts_of(merged).items():
+        rows = merged[merged.release == release].drop(columns="release")
+        more = {"part": "train", "row": range(len(rows)), "raw_label": "", "raw_site": "", "rule_id": "rule"}
+        outputs.releases.of(release).write(rows.assign(**more))
+        more = {"part": "train", "file": "a.jpg", "bytes": 1, "phash": np.uint64(0), "problem": None}
+        outputs.facts.of(release).write(facts.assign(**more))
+        outputs.write_lines(outputs.path(outputs.located.format(release)), facts.image_id)
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["split"]["max_group"] = 4  # of one lesion or patient alone there are no more
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(DataError, match=re.escape("(reports/splits/large_group.csv names the pairs)")):
+        stage("split")
+    kept = pd.read_csv(project / "reports" / "splits" / "large_group.csv")
+    assert kept[["image_a", "image_b", "kind"]].to_numpy().tolist() == [[a, b, "official"]]
+    params["split"]["max_group"] = 200
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    stage("split")
+    assert not list(project.glob("reports/splits/large_group.csv"))
