@@ -71,7 +71,8 @@ def verify() -> None:
 def verify_declared() -> None:
     """Make sure that the hashes that DVC wrote to data.dvc before this stage are those that are meant.
 
-    Opens nothing but data.dvc. Stages that read data/ call it.
+    Opens nothing but data.dvc. Called by the stages ingest and stress; where DVC has seen the other data
+    before it takes their outputs from its cache, and only `verify` (`make repro`) notices.
 
     Raises:
         DataError: as `verify`.

@@ -139,9 +139,10 @@ def test_promotion_shows_and_keeps_the_time_of_each_model_and_of_all(world, monk
     first, second = made.members
     unlike = dataclasses.replace(made, members=(first, dataclasses.replace(second, model="b")))
     assert registry.latencies_ms(unlike) == {"tiny": 100, "b": 100, "ensemble": 200}
-    assert seen == [["tiny-0.onnx"], ["tiny-1.onnx"], ["tiny-0.onnx", "tiny-1.onnx"]]
+    assert seen == [["tiny-0.onnx", "tiny-1.onnx"], ["tiny-0.onnx"], ["tiny-1.onnx"]]
     assert "An answer takes 200 ms here" in world.models("promote").stdout
     assert outputs.read_json(outputs.path("decision.json"))["latencies_ms"] == {"tiny": 200, "ensemble": 200}
+    assert len(seen) == 4  # a lone model is the ensemble
 
 
 def test_a_bundle_that_the_gate_has_not_judged_is_not_promoted(two):

@@ -102,7 +102,8 @@ def test_a_name_that_timm_has_renamed_and_a_family_without_stages_are_built():
 
 
 @pytest.mark.parametrize(
-    ("backbone", "changes"), [("pit_ti_224", {"frozen_stages": 1}), ("coat_lite_tiny", {})]
+    ("backbone", "changes"),
+    [("pit_ti_224", {"frozen_stages": 1}), ("pit_ti_224", {"layer_decay": 0.8}), ("coat_lite_tiny", {})],
 )
 def test_a_backbone_that_can_not_be_used_is_refused_by_its_name(backbone, changes):
     with pytest.raises(TrainingError, match=f"{backbone} does not fit this network"):

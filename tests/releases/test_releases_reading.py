@@ -140,6 +140,14 @@ def test_2020_notes_how_many_pairs_name_an_image_of_no_table(tmp_path):
     assert table.duplicate_of.dropna().to_dict() == {b: a}
 
 
+def test_2020_keeps_one_of_a_chain_whose_kept_image_is_in_no_table(tmp_path):
+    rows = [(f"ISIC_010000{i}", "IP_1", "nevus") for i in (1, 2, 3, 4)]
+    (a, b, c, d), unlisted = (row[0] for row in rows), "ISIC_0999999"
+    write_2020(tmp_path, rows, [(unlisted, a), (a, b), (c, d)])
+    table = releases.read("isic2020", tmp_path).set_index("image_id")
+    assert table.duplicate_of.dropna().to_dict() in ({b: a, d: c}, {a: b, d: c})
+
+
 def test_2020_leaves_a_pair_of_a_training_and_a_test_image_to_the_suites(tmp_path):
     rows = [("ISIC_0100001", "IP_1", "nevus"), ("ISIC_0100002", "IP_1", "nevus")]
     folder = write_2020(tmp_path / "isic2020", rows, [("ISIC_0200001", "ISIC_0100002")])

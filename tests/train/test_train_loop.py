@@ -157,7 +157,7 @@ def test_keys_tell_trainings_apart(tmp_path, monkeypatch):
         resume.key({"a": 1, "b": 2}, machine.described("float32", 3), "none"),
         resume.key({"a": 1, "b": 2}, gpu, "none"),
     ]
-    for library in ("torch", "timm", "albumentations"):
+    for library in ("torch", "timm", "albumentations", "opencv-python-headless"):
         with monkeypatch.context() as patched:
             patched.setattr(resume, "version", lambda name, of=library: "0" if name == of else version(name))
             found.append(resume.key({"a": 1, "b": 2}, here, "none"))

@@ -262,12 +262,15 @@ def rollback(lineage: str) -> dict[str, Any]:
 
 def latencies_ms(bundle: bundle_format.Bundle) -> dict[str, float]:
     """Measure an answer of each model alone, all its folds, and of the `ensemble`: `latency_ms` by name."""
+    whole = round(latency_ms(bundle), 1)
     models = dict.fromkeys(member.model for member in bundle.members)
+    if len(models) == 1:
+        return {**dict.fromkeys(models, whole), "ensemble": whole}
     parts = {
         name: replace(bundle, members=tuple(member for member in bundle.members if member.model == name))
         for name in models
     }
-    return {name: round(latency_ms(part), 1) for name, part in {**parts, "ensemble": bundle}.items()}
+    return {**{name: round(latency_ms(part), 1) for name, part in parts.items()}, "ensemble": whole}
 
 
 def latency_ms(bundle: bundle_format.Bundle, repeats: int = 15) -> float:

@@ -159,6 +159,8 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
     try:
         network = Network(params, backbone, classes)
         _try(network, params)
+        if params.layer_decay < 1:
+            stages(backbone)
     except Exception as error:  # noqa: BLE001 - each family fails in its own way
         raise TrainingError(
             f"{params.backbone} does not fit this network ({type(error).__name__}: {error})",

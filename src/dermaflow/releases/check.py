@@ -28,8 +28,8 @@ class ReleaseCheck:
         problem: why the tables can't be used; None if they can.
         rows: number of rows in each part.
         images: image files of listed ids in each part, in this release's own folders.
-        elsewhere: images of each part whose file only another release's training folder holds; it serves
-            this one too.
+        elsewhere: images of each part but test and validation whose file only another release's training
+            folder holds; it serves this one too.
         unlisted: image files that no table lists.
         classes: diagnoses of the training rows.
         aside: rows of a collection that get no label, by reason.
@@ -156,6 +156,7 @@ def _elsewhere(
     counts = {
         str(part): int(rows["image_id"].isin(lent - _own(present[release], str(part))).sum())
         for part, rows in tables[release].groupby("part", sort=False)
+        if part not in ("test", "validation")  # predicted from their own folder
     }
     return {part: number for part, number in counts.items() if number}
 

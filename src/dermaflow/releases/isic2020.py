@@ -7,7 +7,7 @@ UNK of 2019 ("none of the eight"); the rule id keeps the two apart.
 
 Official duplicates: of each pair the second image is dropped (`duplicate_of` names the first). Where pairs
 chain, one image of the chain is kept. Pairs that name an image of no table are noted; where the kept image
-is in no table, the other one is kept.
+is in no table, another one of its chain is.
 """
 
 from pathlib import Path
@@ -146,8 +146,13 @@ def _duplicates(folder: Path, listed: set[str]) -> dict[str, str]:
         )
     if unknown.any():
         published.note(table.name, f"{unknown.sum():,} of {len(table):,} pairs name an image of no table")
-    twins = chains(zip(first, second, strict=True))
-    return {image: kept for image, kept in twins.items() if kept in listed}
+    found, instead = {}, dict[str, str]()
+    for image, kept in chains(zip(first, second, strict=True)).items():
+        if image in listed:
+            twin = kept if kept in listed else instead.setdefault(kept, image)
+            if twin != image:
+                found[image] = twin
+    return found
 
 
 def chains(pairs: "zip[tuple[str, str]] | list[tuple[str, str]]") -> dict[str, str]:

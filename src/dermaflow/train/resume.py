@@ -22,7 +22,7 @@ from dermaflow.model import weights
 FILE: Final = "last.pt"
 CODE: Final = ("model", "train", "impute", "images", "bundle", "taxonomy")
 """The rooms and modules of ours whose code a training's bytes depend on."""
-LIBRARIES: Final = ("torch", "timm", "albumentations")
+LIBRARIES: Final = ("torch", "timm", "albumentations", "opencv-python-headless")
 """The packages whose releases may compute other bytes."""
 
 
