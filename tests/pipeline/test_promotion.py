@@ -86,7 +86,7 @@ def test_rollback_goes_back_to_the_champion_before(finished, another):
     assert champion(another)["tag"] != before["tag"]
     another.run("dermaflow", "models", "rollback")
     assert champion(another)["tag"] == before["tag"]
-    assert "already decided" in another.run("dermaflow", "models", "promote").stdout
+    assert "promoted, and rolled back since" in another.run("dermaflow", "models", "promote").stdout
     failed = another.run("dermaflow", "models", "rollback", ok=False)
     assert failed.returncode == 1
     assert "no earlier champion" in failed.stderr
@@ -95,7 +95,7 @@ def test_rollback_goes_back_to_the_champion_before(finished, another):
 def test_a_champion_that_the_store_has_lost_stands_in_nobodys_way(another, tmp_path, monkeypatch):
     before = champion(another)
     monkeypatch.setitem(another.env, "BENTOML_HOME", str(tmp_path / "emptied"))
-    done = another.run("dermaflow", "models", "promote")
+    done = another.run("dermaflow", "models", "promote", "--again")  # it was rolled back above
     assert f"the champion {before['tag']} is no longer in BentoML's store" in done.stderr
     assert "is champion of skin-ensemble-demo" in done.stdout
     assert champion(another)["tag"] != before["tag"]
