@@ -396,8 +396,9 @@ def _sum_up(client: Any, parent: str, record: Record) -> None:  # noqa: ANN401
     """Give the model's run what its folds share and the means of their final figures: so models compare."""
     experiment = client.get_run(parent).info.experiment_id
     runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
-    folds = [one.data.metrics for one in runs if set(record.metrics) <= set(one.data.metrics)]
-    means = {name: sum(figures[name] for figures in folds) / len(folds) for name in record.metrics}
+    names = {_safe(name) for name in record.metrics}
+    folds = [one.data.metrics for one in runs if names <= set(one.data.metrics)]
+    means = {name: sum(figures[name] for figures in folds) / len(folds) for name in sorted(names)}
     _log_figures(client, parent, record.params, {"folds": len(folds), **means} if means else {})
 
 
