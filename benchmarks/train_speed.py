@@ -35,7 +35,7 @@ from dermaflow.model.params import ModelParams
 from dermaflow.sources import Source, open_source
 from dermaflow.train import loop, machine
 from dermaflow.train.augment import Augment
-from dermaflow.train.batches import Rows, TrainBatches
+from dermaflow.train.batches import Rows, Sampling, TrainBatches, natural_prior
 from dermaflow.train.params import AugmentParams
 from turns import Turns, take
 
@@ -74,8 +74,7 @@ def our_batches(asked: argparse.Namespace, batch: int, workers: int) -> TrainBat
         augment,
         drawn_images=len(ids),
         batch=batch,
-        power=0,
-        by="class",
+        sampling=Sampling(targets, natural_prior(targets, CLASSES)),
         seed=7,
         workers=workers,
         px_in=lambda _epoch: PX,

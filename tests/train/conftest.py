@@ -29,7 +29,8 @@ def made_rows(count, start=0):
     """Rows whose class is what FakeReader colours them by."""
     numbers = np.arange(start, start + count)
     ids = tuple(f"i{number}" for number in numbers)
-    return Rows(ids, np.zeros((count, 11), np.float32), numbers % 3, centres=numbers // 7 % 2)
+    patients, centres = np.zeros((count, 11), np.float32), numbers // 7 % 2
+    return Rows(ids, patients, numbers % 3, centres, centre_names=("North", "South"))
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from dermaflow.errors import TrainingError
+from dermaflow.model.params import ModelParams
 from dermaflow.train.augment import Augment
 from dermaflow.train.batches import (
     Rows,
+    Sampling,
     TrainBatches,
     class_weights,
     drawn_prior,
-    drawn_shares,
     draws,
     learned_prior,
     log_priors,
@@ -23,6 +24,10 @@ from dermaflow.train.params import AugmentParams
 TARGETS = np.repeat([0, 1, 3], [64, 16, 4])
 
 
+def by_class(targets, power):
+    return Sampling(targets, drawn_prior(targets, power, int(targets.max()) + 1))
+
+
 def make(rows, reader, *, workers=0, part=(0, 1), batch=8, drawn_images=30, px_in=lambda _epoch: 32):
     augment = Augment(AugmentParams())
     return TrainBatches(
@@ -31,8 +36,7 @@ def make(rows, reader, *, workers=0, part=(0, 1), batch=8, drawn_images=30, px_i
         augment,
         drawn_images=drawn_images,
         batch=batch,
-        power=0.5,
-        by="class",
+        sampling=by_class(rows(30).targets, 0.5),
         seed=1,
         workers=workers,
         px_in=px_in,
@@ -69,27 +73,27 @@ def test_without_class_weights_the_logits_carry_what_was_drawn():
 
 @pytest.mark.parametrize("power", [0, 0.5, 1])
 def test_the_draws_follow_the_prior(power):
-    drawn = np.concatenate([draws(TARGETS, 50, power, 1, epoch) for epoch in range(100)])
+    drawn = np.concatenate([draws(by_class(TARGETS, power), 50, 1, epoch) for epoch in range(100)])
     found, wanted = natural_prior(TARGETS[drawn], 4), drawn_prior(TARGETS, power, 4)
     assert found == pytest.approx(wanted, abs=0.004)
 
 
 def test_a_natural_epoch_shows_each_row_once_in_another_order():
-    one, other = (draws(TARGETS, len(TARGETS), 0, 1, epoch) for epoch in (0, 1))
+    one, other = (draws(by_class(TARGETS, 0), len(TARGETS), 1, epoch) for epoch in (0, 1))
     assert sorted(one) == list(range(len(TARGETS)))
     assert sorted(other) == list(range(len(TARGETS)))
     assert not np.array_equal(one, other)
 
 
 def test_no_row_comes_again_before_all_of_its_class_have_come():
-    counts = np.bincount(draws(TARGETS, 300, 1, 1, 0), minlength=len(TARGETS))
+    counts = np.bincount(draws(by_class(TARGETS, 1), 300, 1, 0), minlength=len(TARGETS))
     for target in (0, 1, 3):
         assert np.ptp(counts[target == TARGETS]) <= 1
 
 
 def test_a_class_too_rare_for_a_place_in_each_epoch_still_comes():
     rare = np.repeat([0, 1], [999, 1])
-    drawn = np.concatenate([draws(rare, 20, 0, 1, epoch) for epoch in range(500)])
+    drawn = np.concatenate([draws(by_class(rare, 0), 20, 1, epoch) for epoch in range(500)])
     assert 2 <= (drawn == 999).sum() <= 25  # 10 expected
 
 
@@ -134,36 +138,55 @@ def test_an_epoch_may_show_smaller_images(rows, reader, workers):
 
 
 def two_centres():
-    """Centre 0 has 90 of class 0 and 10 of class 1, centre 1 has 4 of class 1 and 16 of class 2."""
+    """North has 90 of class 0 and 10 of class 1, South 4 of class 1 and 16 of class 2."""
     targets, centres = np.repeat([0, 1, 1, 2], [90, 10, 4, 16]), np.repeat([0, 0, 1, 1], [90, 10, 4, 16])
-    count = len(targets)
-    return Rows(tuple(f"i{n}" for n in range(count)), np.zeros((count, 11), np.float32), targets, centres)
+    ids, patients = tuple(f"i{n}" for n in range(120)), np.zeros((120, 11), np.float32)
+    return Rows(ids, patients, targets, centres, centre_names=("North", "South"))
 
 
-def test_the_sampler_counts_classes_or_classes_within_each_centre():
-    assert drawn_shares(two_centres(), 0, "class", 3) * 120 == pytest.approx(
-        np.array([[90, 10, 0], [0, 4, 16]])
-    )
-    assert drawn_shares(two_centres(), 0, "class_and_centre", 3) * 120 == pytest.approx(
-        np.array([[90, 10, 0], [0, 4, 16]])
-    )
-    assert drawn_shares(two_centres(), 1, "class", 3) == pytest.approx(
-        np.array([[1 / 3, 10 / 42, 0], [0, 4 / 42, 1 / 3]])
-    )
-    assert drawn_shares(two_centres(), 1, "class_and_centre", 3) == pytest.approx(
-        np.array([[1 / 4, 1 / 4, 0], [0, 1 / 4, 1 / 4]])
-    )
+def sampling(power, counts, **weights):
+    model = ModelParams(sampler_power=power, sampler_counts=counts, centre_weights=weights)
+    return Sampling.of(two_centres(), model)
+
+
+@pytest.mark.parametrize(
+    ("power", "counts", "weights", "shares"),
+    [
+        (0, "class", {}, [[90 / 120, 10 / 120, 0], [0, 4 / 120, 16 / 120]]),
+        (0, "class_and_centre", {}, [[90 / 120, 10 / 120, 0], [0, 4 / 120, 16 / 120]]),
+        (1, "class", {}, [[1 / 3, 10 / 42, 0], [0, 4 / 42, 1 / 3]]),
+        (1, "class_and_centre", {}, [[1 / 4, 1 / 4, 0], [0, 1 / 4, 1 / 4]]),
+        (1, "class_and_centre", {"South": 3}, [[1 / 8, 1 / 8, 0], [0, 3 / 8, 3 / 8]]),
+        (0, "class_and_centre", {"North": 0.2}, [[18 / 40, 2 / 40, 0], [0, 4 / 40, 16 / 40]]),
+    ],
+)
+def test_the_sampler_counts_classes_or_classes_within_each_centre(power, counts, weights, shares):
+    assert sampling(power, counts, **weights).table(two_centres(), 3) == pytest.approx(np.array(shares))
 
 
 def test_the_draws_follow_what_the_sampler_counts():
     rows = two_centres()
-    drawn = draws(rows.strata("class_and_centre"), 400, 1, 1, 0)
+    drawn = draws(sampling(1, "class_and_centre", South=3), 400, 1, 0)
     cells = list(zip(rows.centres[drawn], rows.targets[drawn], strict=True))
-    assert [cells.count(cell) for cell in ((0, 0), (0, 1), (1, 1), (1, 2))] == [100] * 4
+    assert [cells.count(cell) for cell in ((0, 0), (0, 1), (1, 1), (1, 2))] == [50, 50, 150, 150]
+
+
+def test_a_weight_for_a_centre_without_images_is_refused():
+    with pytest.raises(TrainingError, match=r"no training image is of East.* North, South"):
+        sampling(1, "class_and_centre", East=2)
+    north = two_centres().take(slice(0, 100))
+    model = ModelParams(sampler_counts="class_and_centre", centre_weights={"South": 2})
+    with pytest.raises(TrainingError, match="no training image is of South"):
+        Sampling.of(north, model)
+
+
+def test_weights_of_centres_need_a_sampler_that_counts_them():
+    with pytest.raises(ValueError, match="centre_weights needs sampler_counts class_and_centre"):
+        ModelParams(centre_weights={"HAM": 2})
 
 
 def test_a_logit_adjusted_loss_takes_the_frequencies_of_the_centre():
-    shares = drawn_shares(two_centres(), 0, "class_and_centre", 3)
+    shares = sampling(0, "class_and_centre").table(two_centres(), 3)
     counts = np.array([[91, 11, 1], [1, 5, 17]])  # one more of each, so that none is impossible
     assert log_priors(shares, 120, "class_and_centre") == pytest.approx(
         np.log(counts / counts.sum(axis=1, keepdims=True))

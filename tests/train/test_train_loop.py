@@ -268,6 +268,19 @@ def test_class_weights_change_the_weights_that_are_learned(run, tiny_model, rows
     assert content(one) != content(other)
 
 
+def test_a_centre_of_more_weight_lends_its_classes_to_what_is_learned(run, tiny_model, rows):
+    some = rows(60)
+    uneven = some.take(np.flatnonzero((some.targets != 2) | (some.centres == 0)))  # class 2: North alone
+    plain, north = (
+        run(
+            tiny_model(epochs=1, sampler_counts="class_and_centre", centre_weights=weights), training=uneven
+        ).learned
+        for weights in ({}, {"North": 9})
+    )
+    assert north[2] > 1.2 * plain[2]
+    assert north.sum() == pytest.approx(1)
+
+
 def test_a_logit_adjusted_loss_learns_all_classes_as_if_equally_frequent(run, rows, monkeypatch, tiny_model):
     seen, real = [], loop.Fitting.one_step
 

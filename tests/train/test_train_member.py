@@ -66,6 +66,7 @@ def test_only_labels_of_the_view_are_learned_and_patients_follow_their_image(tab
     assert list(rows.targets[:8]) == [0, 1, 2, 3, 3, 4, 5, 6]  # AK and SCC are one class
     assert list(rows.patients[1:3, 0]) == [1, -1]
     assert list(rows.patients[0, -3:]) == [0, 1, 0]
+    assert [rows.centre_names[number] for number in rows.centres] == list(known.centre)
     with pytest.raises(DataError, match="1 cases have no patient row: i2"):
         as_rows(known, patients[patients.image_id != "i2"], SEVEN)
 

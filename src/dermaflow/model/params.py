@@ -30,6 +30,9 @@ class ModelParams(Params):
     drawn_images: Annotated[int, Field(ge=1)] | None = None  # an epoch; null: as many as the training set has
     sampler_power: Share = 0.5  # 0 natural frequencies, 0.5 their square roots, 1 every class alike
     sampler_counts: Strata = "class"  # frequencies of what: classes, or classes within each centre
+    centre_weights: dict[str, Positive] = Field(default_factory=dict)
+    """How often a centre's images are drawn, as a multiple of what `sampler_counts: class_and_centre` gives
+    them beside the other centres; 1 for a centre that is not named."""
     loss: Literal["cross_entropy", "logit_adjusted"] = "cross_entropy"
     """logit_adjusted: the drawn frequencies of `sampler_counts` are added to the logits in the loss, so that
     the network learns the classes as if all were equally frequent, and in every centre alike."""
@@ -56,6 +59,12 @@ class ModelParams(Params):
         for name, px in (("input_px", self.input_px), ("early_px", self.early_px)):
             if px is not None and px > self.stored_px:
                 raise ValueError(f"{name} {px} is more than stored_px {self.stored_px}")
+        return self
+
+    @model_validator(mode="after")
+    def _by_centre(self) -> Self:
+        if self.centre_weights and self.sampler_counts != "class_and_centre":
+            raise ValueError("centre_weights needs sampler_counts class_and_centre")
         return self
 
     @model_validator(mode="after")

@@ -6,8 +6,8 @@ among the draws. So a resumed training, or one with other workers, sees the same
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
 import cv2
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dermaflow.errors import TrainingError
-from dermaflow.model.params import Strata
+from dermaflow.errors import TrainingError, first_ten
+from dermaflow.model.params import ModelParams, Strata
 from dermaflow.train.augment import Augment
 
 Floats = NDArray[np.float64]
@@ -44,12 +44,14 @@ class Rows:
         patients: shape (n, 11), float32, from `impute.apply.vectors`.
         targets: shape (n,), class indices; -1 where the diagnosis is not known.
         centres: shape (n,), a number for each centre; only sampler and loss look at it.
+        centre_names: by these numbers.
     """
 
     image_ids: tuple[str, ...]
     patients: NDArray[np.float32]
     targets: Ints
     centres: Ints
+    centre_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of cases."""
@@ -58,7 +60,13 @@ class Rows:
     def take(self, where: NDArray[Any] | slice) -> Self:
         """Return some of the rows."""
         ids = tuple(np.array(self.image_ids, object)[where])
-        return type(self)(ids, self.patients[where], self.targets[where], self.centres[where])
+        return replace(
+            self,
+            image_ids=ids,
+            patients=self.patients[where],
+            targets=self.targets[where],
+            centres=self.centres[where],
+        )
 
     def strata(self, by: Strata) -> Ints:
         """Number what the sampler counts, from 0: the classes, or the classes within each centre."""
@@ -86,20 +94,56 @@ def drawn_prior(targets: Ints, power: float, classes: int) -> Floats:
     return np.asarray(wanted / wanted.sum())
 
 
-def drawn_shares(rows: Rows, power: float, by: Strata, classes: int) -> Floats:
-    """Shares of the draws by centre and class: shape (centres, classes), sum 1.
+@dataclass(frozen=True)
+class Sampling:
+    """How an epoch's draws are shared among the training rows.
 
-    Args:
-        rows: the training rows, all of them known.
-        power: of the sampler.
-        by: what it counts.
-        classes: number of classes.
+    Attributes:
+        strata: shape (n,), each row's stratum, numbered from 0.
+        shares: shape (strata,), each one's part of the draws; sum 1.
     """
-    strata = rows.strata(by)
-    each = drawn_prior(strata, power, int(strata.max()) + 1) / np.maximum(np.bincount(strata), 1)
-    shares = np.zeros((int(rows.centres.max()) + 1, classes))
-    np.add.at(shares, (rows.centres, rows.targets), each[strata])
-    return shares
+
+    strata: Ints
+    shares: Floats
+
+    @classmethod
+    def of(cls, rows: Rows, model: ModelParams) -> Self:
+        """Share the draws as `sampler_power`, `sampler_counts` and `centre_weights` say.
+
+        Args:
+            rows: the training rows, all of them known.
+            model: one entry of `models`.
+
+        Raises:
+            TrainingError: a weight for a centre that no training row is of.
+        """
+        strata = rows.strata(model.sampler_counts)
+        shares = drawn_prior(strata, model.sampler_power, int(strata.max()) + 1)
+        if model.centre_weights:
+            weights = np.ones_like(shares)
+            weights[strata] = _weights(rows, model.centre_weights)
+            shares = shares * weights / (shares * weights).sum()
+        return cls(strata, shares)
+
+    def table(self, rows: Rows, classes: int) -> Floats:
+        """Return the shares by centre and class: shape (centres, classes), sum 1."""
+        each = self.shares / np.maximum(np.bincount(self.strata), 1)
+        table = np.zeros((int(rows.centres.max()) + 1, classes))
+        np.add.at(table, (rows.centres, rows.targets), each[self.strata])
+        return table
+
+
+def _weights(rows: Rows, of_centres: Mapping[str, float]) -> Floats:
+    """Return each row's weight by its centre; 1 where none is given."""
+    present = [rows.centre_names[number] for number in np.unique(rows.centres)]
+    absent = [name for name in of_centres if name not in present]
+    if absent:
+        raise TrainingError(
+            f"no training image is of {first_ten(absent)}; there are {first_ten(present)}",
+            "params.yaml, models.<name>.centre_weights",
+            "Name centres as the column `centre` of outputs/cases.parquet does.",
+        )
+    return np.array([of_centres.get(name, 1.0) for name in rows.centre_names])[rows.centres]
 
 
 def log_priors(shares: Floats, rows: int, by: Strata) -> Floats:
@@ -109,7 +153,7 @@ def log_priors(shares: Floats, rows: int, by: Strata) -> Floats:
     learns what is left: the classes as if all were equally frequent (Menon et al. 2021, arXiv 2007.07314).
 
     Args:
-        shares: shape (centres, classes), from `drawn_shares`.
+        shares: shape (centres, classes), from `Sampling.table`.
         rows: number of training rows.
         by: the classes alone, or within each centre.
 
@@ -125,7 +169,7 @@ def class_weights(drawn: Floats, kind: Literal["none", "balanced"]) -> Floats:
     """What an image's loss counts, by its class; a drawn image's weight is 1 on average.
 
     Args:
-        drawn: shape (classes,), from `drawn_prior`.
+        drawn: shape (classes,), sum 1, as the sampler draws them.
         kind: none (1 each), or balanced (in inverse proportion to `drawn`, so that each class has the same
             part in the loss).
 
@@ -151,16 +195,15 @@ def learned_prior(drawn: Floats, weights: Floats) -> Floats:
     return np.asarray(shares / shares.sum())
 
 
-def draws(strata: Ints, count: int, power: float, seed: int, epoch: int) -> Ints:
+def draws(sampling: Sampling, count: int, seed: int, epoch: int) -> Ints:
     """Draw an epoch's rows.
 
-    Each stratum gets its share of `drawn_prior`, rounded by chance without bias; within it no row comes
-    again before all have come. With power 0 and the count of the rows, each comes once.
+    Each stratum gets its share, rounded by chance without bias; within it no row comes again before all have
+    come. With natural shares and the count of the rows, each comes once.
 
     Args:
-        strata: shape (n,), from `Rows.strata`.
+        sampling: of the training rows.
         count: images to draw.
-        power: of the sampler.
         seed: train.seed.
         epoch: from 0.
 
@@ -168,7 +211,7 @@ def draws(strata: Ints, count: int, power: float, seed: int, epoch: int) -> Ints
         Shape (count,), row numbers in the order of training.
     """
     chance = np.random.default_rng([seed, epoch, 0])
-    shares = drawn_prior(strata, power, int(strata.max()) + 1)
+    strata, shares = sampling.strata, sampling.shares
     ends = np.rint(1e6 * np.cumsum(shares) * count) / 1e6  # whole where the shares are whole
     ends[-1] = count
     quotas = np.diff(np.floor(ends + chance.random()), prepend=0).astype(int)
@@ -198,8 +241,7 @@ class TrainBatches:
         *,
         drawn_images: int,
         batch: int,
-        power: float,
-        by: Strata,
+        sampling: Sampling,
         seed: int,
         workers: int,
         px_in: Callable[[int], int],
@@ -213,8 +255,7 @@ class TrainBatches:
             augment: what is done to each image.
             drawn_images: an epoch; a remainder smaller than a batch is left out.
             batch: images a step, over all training processes.
-            power: of the sampler.
-            by: what it counts.
+            sampling: how the draws are shared among the rows.
             seed: of draws and augmentation.
             workers: processes; 0 loads in this one.
             px_in: side of the images in an epoch.
@@ -237,9 +278,7 @@ class TrainBatches:
             )
         self.steps = drawn_images // batch
         self.batch = batch
-        self._order = _Order(
-            rows.strata(by), steps=self.steps, batch=batch, power=power, seed=seed, part=part
-        )
+        self._order = _Order(sampling, steps=self.steps, batch=batch, seed=seed, part=part)
         dataset = _Augmented(rows, reader, augment, seed, px_in)
         self._loader = loader(dataset, self._order, workers)
 
@@ -259,14 +298,14 @@ class _Order(Sampler[list[Draw]]):
     """Says in the main process which draws make up each batch, so that workers need no state."""
 
     def __init__(
-        self, strata: Ints, *, steps: int, batch: int, power: float, seed: int, part: tuple[int, int]
+        self, sampling: Sampling, *, steps: int, batch: int, seed: int, part: tuple[int, int]
     ) -> None:
-        self.strata, self.steps, self.batch, self.power, self.seed = strata, steps, batch, power, seed
+        self.sampling, self.steps, self.batch, self.seed = sampling, steps, batch, seed
         self.rank, self.processes = part
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        rows = draws(self.strata, self.steps * self.batch, self.power, self.seed, self.epoch)
+        rows = draws(self.sampling, self.steps * self.batch, self.seed, self.epoch)
         for start in range(0, len(rows), self.batch):
             mine = range(start + self.rank, start + self.batch, self.processes)
             yield [(self.epoch, number, int(rows[number])) for number in mine]

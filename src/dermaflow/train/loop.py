@@ -36,9 +36,9 @@ from dermaflow.train.batches import (
     Batch,
     Reader,
     Rows,
+    Sampling,
     TrainBatches,
     class_weights,
-    drawn_shares,
     learned_prior,
     log_priors,
     natural_prior,
@@ -102,7 +102,8 @@ def fit(
     """
     check(training, validation, classes, train.monitor)
     natural = natural_prior(training.targets, len(classes))
-    shares = drawn_shares(training, model.sampler_power, model.sampler_counts, len(classes))
+    sampling = Sampling.of(training, model)
+    shares = sampling.table(training, len(classes))
     drawn = shares.sum(axis=0)
     weights = class_weights(drawn, model.class_weights)
     if model.loss == "logit_adjusted":
@@ -120,8 +121,7 @@ def fit(
             Augment(augment),
             drawn_images=model.drawn_images or len(training),
             batch=train.batch,
-            power=model.sampler_power,
-            by=model.sampler_counts,
+            sampling=sampling,
             seed=train.seed,
             workers=train.workers,
             px_in=model.px_in,

@@ -155,8 +155,9 @@ def as_rows(cases: pd.DataFrame, patients: pd.DataFrame, view: View | None) -> R
         ]
     )
     targets = [-1 if view is None else view.target(code) for code in cases.diagnosis]
-    centres = pd.factorize(cases.centre, sort=True)[0].astype(np.int64)
-    return Rows(tuple(cases.image_id), vector, np.array(targets, np.int64), centres)
+    centres, names = pd.factorize(np.asarray(cases.centre, object), sort=True)
+    numbers = np.array(targets, np.int64), centres.astype(np.int64)
+    return Rows(tuple(cases.image_id), vector, *numbers, centre_names=tuple(names))
 
 
 def predictions(
