@@ -122,6 +122,7 @@ def test_a_bundle_over_its_budget_fails_with_the_figures(another):
 
 
 def test_a_folder_is_scored_in_the_challenges_columns(finished, tmp_path):
+    finished.run("dermaflow", "models", "promote")  # decides once: nothing where it has been promoted
     images = finished.folder / "data/isic2018/ISIC2018_Task3_Test_Input"
     out = tmp_path / "submission.csv"
     command = ("dermaflow", "predict", "--images", str(images), "--format", "isic2018", "--out", str(out))
