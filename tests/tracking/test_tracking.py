@@ -10,6 +10,7 @@ import mlflow
 import pytest
 
 from dermaflow import tracking
+from dermaflow.tracking import server
 
 pytestmark = pytest.mark.slow
 
@@ -156,11 +157,11 @@ def test_files_that_changed_before_they_were_sent_are_left_out_and_named(project
     (run,) = runs(project)[1]
     shown = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="docs/page.html")
     assert Path(shown).read_text() == "of this run"
-    assert run.data.tags[tracking.LEFT_OUT] == "changed before they were sent: other"
+    assert run.data.tags[server.LEFT_OUT] == "changed before they were sent: other"
     tracking.stage("validate", artifacts={"kept": "docs", "other": "docs"}, later=True)
     tracking.flush()
     (run,) = runs(project)[1]
-    assert tracking.LEFT_OUT not in run.data.tags
+    assert server.LEFT_OUT not in run.data.tags
 
 
 def test_epochs_files_and_data_are_in_the_folds_run(project):
@@ -199,7 +200,7 @@ def test_the_runs_page_of_a_tracking_server_is_the_servers(project, monkeypatch)
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/")  # nobody listens there
     assert tracking.runs_page("http://127.0.0.1:5000") == "http://127.0.0.1:9"
-    monkeypatch.setattr(tracking, "_client", Server)
+    monkeypatch.setattr(server, "_client", Server)
     page = "http://127.0.0.1:9/#/experiments/7/runs?workflowType=machine_learning"
     assert tracking.runs_page("http://127.0.0.1:5000") == page
 
@@ -208,7 +209,7 @@ def test_a_server_that_dies_in_training_costs_nothing(project, monkeypatch):
     record = tracking.Record(key="m:0", name="fold-0")
     with tracking.FoldRun(record) as run:
         run.epoch({"epoch": 0, "accuracy": 0.5})
-        monkeypatch.setattr(tracking, "_log_history", _broken)
+        monkeypatch.setattr(server, "log_history", _broken)
         run.epoch({"epoch": 1, "accuracy": 0.6})
         run.epoch({"epoch": 2, "accuracy": 0.7})
     assert run.finish() is None

@@ -1,0 +1,82 @@
+"""Records that could not be sent yet, in `.tracking/pending/`: without the files that change by then."""
+
+import hashlib
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from dermaflow.files import digest
+from dermaflow.params import root
+from dermaflow.tracking import server
+from dermaflow.tracking.record import Record
+
+
+def _pending() -> Path:
+    return root() / ".tracking" / "pending"
+
+
+def keep(record: Record) -> None:
+    """Keep a record for the next command that sends."""
+    record.digests = {path: _digest(path) for path in _files(record)}
+    text = json.dumps(asdict(record), sort_keys=True)
+    folder = _pending()
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{time.time_ns()}-{hashlib.sha256(record.key.encode()).hexdigest()[:16]}"
+    scratch = folder / f"{name}.part"
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(folder / f"{name}.json")
+
+
+def send_pending() -> None:
+    """Send what is kept, oldest first; what is damaged is told and set aside.
+
+    Raises:
+        Exception: whatever MLflow raises; what was not sent stays.
+    """
+    if not any(_pending().glob("*.json")):
+        return
+    from filelock import FileLock  # noqa: PLC0415
+
+    with FileLock(_pending().parent / "lock"):  # folds may start side by side
+        for file in sorted(_pending().glob("*.json")):
+            try:
+                record = Record(**json.loads(file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                file.rename(file.with_suffix(".damaged"))  # one of them must not stop all
+                tell(error)
+                continue
+            server.send(_unchanged(record))
+            file.unlink()
+
+
+def _files(record: Record) -> list[str]:
+    return [*record.artifacts, *([record.dataset] if record.dataset else [])]
+
+
+def _unchanged(record: Record) -> Record:
+    """Leave out what was written anew since the record was kept: those files are of another run."""
+    other = [path for path in _files(record) if record.digests.get(path) != _digest(path)]
+    if not other:
+        return record
+    return replace(
+        record,
+        artifacts={path: place for path, place in record.artifacts.items() if path not in other},
+        dataset=None if record.dataset in other else record.dataset,
+        tags={**record.tags, server.LEFT_OUT: f"changed before they were sent: {', '.join(other)}"},
+    )
+
+
+def _digest(path: str) -> str:
+    """Return the digest of a file, or of a folder's names and files; empty if there is nothing."""
+    home = root() / path
+    files = sorted(file for file in (home.rglob("*") if home.is_dir() else [home]) if file.is_file())
+    parts = [f"{file.relative_to(home)} {digest(file)}" for file in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
+
+
+def tell(error: Exception) -> None:
+    """Say on standard error that something was not sent."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    sys.stderr.write(f"tracking: not sent to MLflow ({text}); kept in .tracking/pending, work goes on\n")
