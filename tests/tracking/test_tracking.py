@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -105,6 +106,43 @@ def test_a_fold_shows_its_curves_once_and_its_final_figures_by_their_own_names(p
     points = client.get_metric_history(run_id, "accuracy")
     assert [(point.step, point.value) for point in points] == [(1, 0.6), (2, 0.75), (3, 0.7)]
     assert len(client.get_metric_history(run_id, "best.accuracy")) == 1
+
+
+def test_a_run_lasts_as_long_as_its_work_and_not_as_its_sending(project):
+    def sent(key, ended_ms):
+        fold = tracking.Record(key=key, name=key, parent="m", started_ms=1_000, ended_ms=ended_ms)
+        return tracking.send(fold)
+
+    assert sent("m:0", 61_000) == sent("m:0", 90_000)  # the same again
+    sent("m:1", 121_000)
+    tracking.stage("split", later=True)
+    noted = time.time() * 1000
+    time.sleep(0.2)
+    tracking.flush()
+    infos = {run.info.run_name: run.info for run in runs(project)[1]}
+    times = {name: (info.start_time, info.end_time) for name, info in infos.items()}
+    assert times.pop("split")[1] <= noted
+    assert times == {"m:0": (1_000, 61_000), "m:1": (1_000, 121_000), "m": (1_000, 121_000)}
+    assert {info.status for info in infos.values()} == {"FINISHED"}
+
+
+def test_a_fold_that_fails_fails_its_models_run_until_it_is_trained(project):
+    def status():
+        return {run.info.run_name: run.info.status for run in runs(project)[1]}
+
+    def fail():
+        with tracking.FoldRun(fold):
+            assert status() == {"fold-0": "RUNNING", "m": "RUNNING"}
+            raise ZeroDivisionError
+
+    fold = tracking.Record(key="m:0", name="fold-0", parent="m")
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert status() == {"fold-0": "FAILED", "m": "FAILED"}
+    with tracking.FoldRun(fold) as run:
+        pass
+    run.finish()
+    assert status() == {"fold-0": "FINISHED", "m": "FINISHED"}
 
 
 def test_a_models_run_has_its_settings_and_the_mean_of_its_folds(project):

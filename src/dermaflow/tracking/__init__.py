@@ -110,13 +110,14 @@ class FoldRun:
         self.record = record
         self._client: Any = None
         self._run: Any = None
+        self._parent: str | None = None
         record.tags = {**provenance(), **record.tags}
 
     def __enter__(self) -> Self:
         """Start the run, with system metrics, nested under its model."""
         try:
             outbox.send_pending()
-            client, run_id, _ = server.open_run(self.record)
+            client, run_id, self._parent = server.open_run(self.record)
             import mlflow  # noqa: PLC0415 - 1.2 s; only where something is tracked
 
             mlflow.set_system_metrics_sampling_interval(2)
@@ -138,13 +139,15 @@ class FoldRun:
             outbox.tell(error)
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """End the run; a training that failed is marked so."""
+        """End the run; a training that failed is marked so, and its model's run with it."""
         if self._run is None:
             return
         try:
             import mlflow  # noqa: PLC0415
 
             mlflow.end_run("FAILED" if kind else "FINISHED")
+            if kind and self._parent:
+                mlflow.MlflowClient().set_terminated(self._parent, "FAILED")
         except Exception as error:  # noqa: BLE001
             outbox.tell(error)
 

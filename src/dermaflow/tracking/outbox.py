@@ -10,7 +10,7 @@ from pathlib import Path
 from dermaflow.files import digest
 from dermaflow.params import root
 from dermaflow.tracking import server
-from dermaflow.tracking.record import Record
+from dermaflow.tracking.record import Record, now_ms
 
 
 def _pending() -> Path:
@@ -19,6 +19,7 @@ def _pending() -> Path:
 
 def keep(record: Record) -> None:
     """Keep a record for the next command that sends."""
+    record.ended_ms = record.ended_ms or now_ms()
     record.digests = {path: _digest(path) for path in _files(record)}
     text = json.dumps(asdict(record), sort_keys=True)
     folder = _pending()

@@ -3,11 +3,20 @@
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dermaflow.params import root
+
+
+def now_ms() -> int:
+    """Return the time as MLflow counts it, milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+STARTED_MS = now_ms()  # of this process: stages and commands import this first
 
 
 @dataclass
@@ -26,6 +35,8 @@ class Record:
         artifacts: files or folders (relative to the root) to the folder they are shown in.
         dataset: a table (relative to the root) that was learned from.
         digests: of these files, when the record was kept for later.
+        started_ms: when the work began.
+        ended_ms: when it ended; None: when the record is sent.
     """
 
     key: str
@@ -39,6 +50,8 @@ class Record:
     artifacts: dict[str, str] = field(default_factory=dict)
     dataset: str | None = None
     digests: dict[str, str] = field(default_factory=dict)
+    started_ms: int = STARTED_MS
+    ended_ms: int | None = None
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -8,14 +8,13 @@ sending a record twice adds nothing. To import mlflow takes 1.2 s, so it waits u
 import hashlib
 import logging
 import os
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dermaflow.params import root
-from dermaflow.tracking.record import Record
+from dermaflow.tracking.record import Record, now_ms
 
 EXPERIMENT = "dermaflow"
 KEY = "dermaflow.key"
@@ -33,8 +32,6 @@ def send(record: Record) -> str:
     if LEFT_OUT not in record.tags and LEFT_OUT in client.get_run(run_id).data.tags:
         client.delete_tag(run_id, LEFT_OUT)
     log_history(client, run_id, record.history)
-    if parent_id:
-        _sum_up(client, parent_id, record)
     if record.dataset:
         _log_dataset(mlflow, client, run_id, record.dataset)
     for source, place in record.artifacts.items():
@@ -43,7 +40,10 @@ def send(record: Record) -> str:
             client.log_artifacts(run_id, str(where), place or None)
         elif where.exists():
             client.log_artifact(run_id, str(where), place or None)
-    client.set_terminated(run_id)
+    if client.get_run(run_id).info.status != "FINISHED":  # the same again took no longer
+        client.set_terminated(run_id, end_time=record.ended_ms)
+    if parent_id:
+        _sum_up(client, parent_id, record)
     return run_id
 
 
@@ -67,22 +67,34 @@ def open_run(record: Record) -> tuple[Any, str, str | None]:
         if record.parent:
             provenance = {key: record.tags.get(key, "") for key in ("git_commit", "data_md5")}
             parent_id = _find_or_create(
-                client, experiment_id, record.parent, record.parent_name or record.parent, provenance
+                client,
+                experiment_id,
+                record.parent,
+                record.parent_name or record.parent,
+                provenance,
+                record.started_ms,
             )
         nested = {"mlflow.parentRunId": parent_id} if parent_id else {}
-        run_id = _find_or_create(client, experiment_id, record.key, record.name, record.tags | nested)
+        run_id = _find_or_create(
+            client, experiment_id, record.key, record.name, record.tags | nested, record.started_ms
+        )
         for name, value in nested.items():  # a model's run that was deleted has been made anew
             client.set_tag(run_id, name, value)
         return client, run_id, parent_id
 
 
-def _find_or_create(client: Any, experiment: str, key: str, name: str, tags: Mapping[str, str]) -> str:  # noqa: ANN401
+def _find_or_create(
+    client: Any,  # noqa: ANN401
+    experiment: str,
+    key: str,
+    name: str,
+    tags: Mapping[str, str],
+    started_ms: int,
+) -> str:
     found = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
     if found:
         return str(found[0].info.run_id)
-    run = client.create_run(experiment, tags={**tags, KEY: key}, run_name=name)
-    if "mlflow.parentRunId" not in tags:
-        client.set_terminated(run.info.run_id)
+    run = client.create_run(experiment, start_time=started_ms, tags={**tags, KEY: key}, run_name=name)
     return str(run.info.run_id)
 
 
@@ -94,7 +106,7 @@ def _log_figures(
 ) -> None:
     from mlflow.entities import Metric, Param  # noqa: PLC0415
 
-    now, known = int(time.time() * 1000), client.get_run(run_id).data
+    now, known = now_ms(), client.get_run(run_id).data
     new = [Param(key, value[:500]) for key, value in params.items() if key not in known.params]
     for start in range(0, len(new), 100):
         client.log_batch(run_id, params=new[start : start + 100])
@@ -119,20 +131,26 @@ def log_history(client: Any, run_id: str, history: Sequence[Mapping[str, float]]
     for name in sorted({name for name, _ in points}):
         for there in client.get_metric_history(run_id, name):
             points.pop((name, there.step), None)
-    now = int(time.time() * 1000)
+    now = now_ms()
     metrics = [Metric(name, value, now, step) for (name, step), value in points.items()]
     for start in range(0, len(metrics), 500):
         client.log_batch(run_id, metrics=metrics[start : start + 500])
 
 
 def _sum_up(client: Any, parent: str, record: Record) -> None:  # noqa: ANN401
-    """Give the model's run what its folds share and the means of their final figures: so models compare."""
+    """Give the model's run what its folds share and the means of their final figures: so models compare.
+
+    It ends with the last of its folds.
+    """
     experiment = client.get_run(parent).info.experiment_id
     runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     names = {_safe(name) for name in record.metrics}
     folds = [one.data.metrics for one in runs if names <= set(one.data.metrics)]
     means = {name: sum(figures[name] for figures in folds) / len(folds) for name in sorted(names)}
     _log_figures(client, parent, record.params, {"folds": len(folds), **means} if means else {})
+    ends = [one.info.end_time for one in runs]
+    if all(ends):
+        client.set_terminated(parent, end_time=max(ends))
 
 
 def _log_dataset(mlflow: Any, client: Any, run_id: str, table: str) -> None:  # noqa: ANN401
