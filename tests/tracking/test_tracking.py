@@ -139,10 +139,12 @@ def test_a_fold_that_fails_fails_its_models_run_until_it_is_trained(project):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert status() == {"fold-0": "FAILED", "m": "FAILED"}
+    tracking.send(tracking.Record(key="m:1", name="fold-1", parent="m"))
+    assert status() == {"fold-0": "FAILED", "fold-1": "FINISHED", "m": "FAILED"}
     with tracking.FoldRun(fold) as run:
         pass
     run.finish()
-    assert status() == {"fold-0": "FINISHED", "m": "FINISHED"}
+    assert status() == {"fold-0": "FINISHED", "fold-1": "FINISHED", "m": "FINISHED"}
 
 
 def test_a_models_run_has_its_settings_and_the_mean_of_its_folds(project):

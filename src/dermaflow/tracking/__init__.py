@@ -139,15 +139,15 @@ class FoldRun:
             outbox.tell(error)
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """End the run; a training that failed is marked so, and its model's run with it."""
+        """End the run; a training that failed is marked so, and with it its model's run."""
         if self._run is None:
             return
         try:
             import mlflow  # noqa: PLC0415
 
             mlflow.end_run("FAILED" if kind else "FINISHED")
-            if kind and self._parent:
-                mlflow.MlflowClient().set_terminated(self._parent, "FAILED")
+            if self._parent:
+                server.end_with_folds(mlflow.MlflowClient(), self._parent)
         except Exception as error:  # noqa: BLE001
             outbox.tell(error)
 

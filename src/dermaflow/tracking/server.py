@@ -44,6 +44,7 @@ def send(record: Record) -> str:
         client.set_terminated(run_id, end_time=record.ended_ms)
     if parent_id:
         _sum_up(client, parent_id, record)
+        end_with_folds(client, parent_id)
     return run_id
 
 
@@ -138,19 +139,26 @@ def log_history(client: Any, run_id: str, history: Sequence[Mapping[str, float]]
 
 
 def _sum_up(client: Any, parent: str, record: Record) -> None:  # noqa: ANN401
-    """Give the model's run what its folds share and the means of their final figures: so models compare.
-
-    It ends with the last of its folds.
-    """
-    experiment = client.get_run(parent).info.experiment_id
-    runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    """Give the model's run what its folds share and the means of their final figures: so models compare."""
+    runs = _folds(client, parent)
     names = {_safe(name) for name in record.metrics}
     folds = [one.data.metrics for one in runs if names <= set(one.data.metrics)]
     means = {name: sum(figures[name] for figures in folds) / len(folds) for name in sorted(names)}
     _log_figures(client, parent, record.params, {"folds": len(folds), **means} if means else {})
-    ends = [one.info.end_time for one in runs]
-    if all(ends):
-        client.set_terminated(parent, end_time=max(ends))
+
+
+def end_with_folds(client: Any, parent: str) -> None:  # noqa: ANN401
+    """End the model's run with the last of its folds, as failed if one of them is; not while one runs."""
+    infos = [run.info for run in _folds(client, parent)]
+    states = {info.status for info in infos}
+    if "RUNNING" not in states:
+        status = "FAILED" if "FAILED" in states else "FINISHED"
+        client.set_terminated(parent, status, max(info.end_time for info in infos))
+
+
+def _folds(client: Any, parent: str) -> list[Any]:  # noqa: ANN401
+    experiment = client.get_run(parent).info.experiment_id
+    return list(client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'"))
 
 
 def _log_dataset(mlflow: Any, client: Any, run_id: str, table: str) -> None:  # noqa: ANN401
