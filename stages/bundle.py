@@ -3,7 +3,7 @@
 import csv
 
 from dermaflow import outputs, params
-from dermaflow.bundle import build
+from dermaflow.bundle import build, ood
 from dermaflow.bundle.params import BundleParams, LabelsParams, RegistryParams
 from dermaflow.errors import tell_errors
 from dermaflow.files import digest
@@ -33,6 +33,7 @@ def main() -> None:
             view=params.load(LabelsParams).labels,
             views=params.value("train.views", int),
             calibration=outputs.read_json(ensemble / "calibration.json"),
+            detector=ensemble / ood.FILE,
             imputer=outputs.read_json(imputer),
             metrics=outputs.read_json(ensemble / "metrics.json"),
             inputs={name: digest(file) for name, file in made_from.items()},

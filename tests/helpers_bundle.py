@@ -16,8 +16,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dermaflow.bundle import format as bundle_format
+from dermaflow.bundle import ood
 from dermaflow.bundle.apply import Calibration
 from dermaflow.bundle.format import Bundle, Member
+from dermaflow.bundle.ood import OodDetector
 from dermaflow.images.prepare import Recipe
 from dermaflow.impute.apply import FEATURES, Imputer
 from dermaflow.taxonomy import VIEWS
@@ -32,6 +34,7 @@ def network(target: Path, input_px: int, classes: int, seed: int) -> None:
     pixels = input_px * input_px * 3
     weights = {
         "shape": np.array([-1, pixels], np.int64),
+        "both_sides": np.array([1, 2], np.int64),
         "low": np.array(127.5, np.float32),
         "spread": rng.normal(size=(pixels, WIDTH)).astype(np.float32) / np.float32(np.sqrt(pixels)) * 4,
         "head": rng.normal(size=(WIDTH, classes)).astype(np.float32),
@@ -45,6 +48,7 @@ def network(target: Path, input_px: int, classes: int, seed: int) -> None:
         helper.make_node("Reshape", ["normal", "shape"], ["flat"]),
         helper.make_node("MatMul", ["flat", "spread"], ["mixed"]),
         helper.make_node("Tanh", ["mixed"], ["features"]),
+        helper.make_node("ReduceMean", ["normal", "both_sides"], ["middle"], keepdims=0),
         helper.make_node("MatMul", ["features", "head"], ["plain_logits"]),
         helper.make_node("MatMul", ["patient", "patient_head"], ["shift"]),
         helper.make_node("Add", ["plain_logits", "shift"], ["logits"]),
@@ -74,6 +78,7 @@ def network(target: Path, input_px: int, classes: int, seed: int) -> None:
             floats("plain_logits", classes),
             floats("features", WIDTH),
             floats("cam", classes, 4, 4),
+            floats("middle", 3),
         ],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
@@ -82,8 +87,13 @@ def network(target: Path, input_px: int, classes: int, seed: int) -> None:
     target.write_bytes(model.SerializeToString())
 
 
-def tiny_bundle(folder: Path, view: str = "nine", *, seed: int = 0, name: str = "tiny-demo") -> Bundle:
-    """Write a bundle of two members that want pixels of different recipes, and read it."""
+def tiny_bundle(
+    folder: Path, view: str = "nine", *, seed: int = 0, name: str = "tiny-demo", detector: bool = True
+) -> Bundle:
+    """Write a bundle of two members that want pixels of different recipes, and read it.
+
+    Its detector takes what is far from grey, on average over the image, for something else.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     classes = len(VIEWS[view].classes)
     members = []
@@ -101,6 +111,10 @@ def tiny_bundle(folder: Path, view: str = "nine", *, seed: int = 0, name: str = 
                 parameters=32 * 32 * 3 * WIDTH,
             )
         )
+    if detector:
+        OodDetector((np.zeros(3, np.float32),) * 2, (np.eye(3, dtype=np.float32),) * 2).write(
+            folder / ood.FILE
+        )
     prior = np.linspace(2, 1, classes) / np.linspace(2, 1, classes).sum()
     Bundle(
         name=name,
@@ -110,7 +124,13 @@ def tiny_bundle(folder: Path, view: str = "nine", *, seed: int = 0, name: str = 
         views=4,
         calibration=Calibration(np.array([0.4, 0.6]), np.zeros((2, classes)), 1.2, prior),
         imputer=Imputer(51.0, "male", "torso"),
-        decision={"malignant_threshold": 0.3, "sensitivity": 0.95, "set_thresholds": {}},
+        decision={
+            "malignant_threshold": 0.3,
+            "sensitivity": 0.95,
+            "set_thresholds": np.linspace(0.05, 0.2, classes).tolist(),
+            "set_coverage": 0.9,
+        },
+        ood_sha256=hashlib.sha256((folder / ood.FILE).read_bytes()).hexdigest() if detector else None,
         metrics={"macro_auc": {"value": 0.5}},
         inputs={"holdout": "0" * 64},
     ).write(folder)
@@ -121,6 +141,11 @@ def picture(seed: int = 0, size: tuple[int, int] = (60, 45), extension: str = ".
     """An image file of blurred noise, (width, height) pixels, another one for each seed."""
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return bytes(cv2.imencode(extension, cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC))[1])
+
+
+def other_thing() -> bytes:
+    """An image file that the tiny bundle's detector takes for something else: a white sheet."""
+    return bytes(cv2.imencode(".png", np.full((45, 60, 3), 255, np.uint8))[1])
 
 
 STORE = """

@@ -81,6 +81,7 @@ def made_member(rng, cases, holdout, model="a", fold=0, *, drawn=None, skill=2.0
         "image_id": known.image_id[rows].to_list(),
         "split": np.where(known.split[rows] == "hold_out", "hold_out", "out_of_fold"),
         "features": [np.zeros(2, np.float32)] * len(target),
+        "middle": list(np.random.default_rng([fold, seed]).normal(size=(len(target), 4)).astype(np.float32)),
     }
     for prefix, scale in (("logit", noise), ("plain", noise + 1)):
         said = (logits + rng.normal(size=logits.shape) * scale).astype(np.float32)

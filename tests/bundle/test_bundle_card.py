@@ -20,7 +20,8 @@ def test_the_card_counts_each_step_by_release_and_within_it_by_diagnosis(tmp_pat
     rows = [
         dict(zip(("step", "release", "diagnosis", "images"), map(str, row), strict=True)) for row in FUNNEL
     ]
-    figures = {"macro_auc": {"value": 0.5}, "cases": 1, "groups": 1}
+    alarms = {"false_alarms": {"value": 0.012, "low": 0.01, "high": 0.02}}
+    figures = {"macro_auc": {"value": 0.5}, "cases": 1, "groups": 1, "out_of_distribution": alarms}
     text = card.render(replace(tiny_bundle(tmp_path), metrics=figures), rows)
     by_release = """| images | isic2018 | isic2019 |
 | --- | --- | --- |
@@ -37,3 +38,10 @@ def test_the_card_counts_each_step_by_release_and_within_it_by_diagnosis(tmp_pat
 | isic2019, train | 0 | 50 |
 """
     assert f"{by_release}\n{by_diagnosis}\nTrained on: NV 1,050, MEL 90." in text
+    assert "0.012 (0.010 to 0.020) are taken for such" in text
+
+
+def test_a_card_says_that_nothing_tells_images_of_other_things(tmp_path):
+    figures = {"macro_auc": {"value": 0.5}, "cases": 1, "groups": 1}
+    text = card.render(replace(tiny_bundle(tmp_path, detector=False), metrics=figures), [])
+    assert "Nothing tells them" in text

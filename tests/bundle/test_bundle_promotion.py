@@ -126,6 +126,15 @@ def two(world):
     return world, *found
 
 
+def test_each_model_of_a_mixed_bundle_can_be_timed_alone(tmp_path):
+    made = tiny_bundle(tmp_path)
+    first, second = made.members
+    unlike = dataclasses.replace(made, members=(first, dataclasses.replace(second, model="b")))
+    found = registry.latencies_ms(unlike)
+    assert set(found) == {"tiny", "b", "ensemble"}
+    assert min(found.values()) > 0
+
+
 def test_promotion_shows_and_keeps_the_time_of_each_model_and_of_all(world, monkeypatch):
     world.bundle(1)
     seen = []
@@ -220,7 +229,7 @@ def test_a_rollback_to_a_bundle_that_mlflow_never_met_says_that_the_alias_stays(
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda text: text.replace('"format": 2', '"format": 1'), "format 1, this version reads 2"),
+        (lambda text: text.replace('"format": 3', '"format": 1'), "format 1, this version reads 3"),
         (lambda text: text.replace("Random", "Other"), "does not match its digest"),
     ],
     ids=["another format", "damaged"],

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dermaflow import outputs
-from dermaflow.bundle.apply import Calibration
+from dermaflow.bundle.apply import Calibration, prediction_sets
 from dermaflow.ensemble import blend, calibrate, conformal
 from dermaflow.ensemble.ensemble import decide, ensemble
 from dermaflow.ensemble.params import EnsembleParams
@@ -118,7 +118,7 @@ def test_prediction_sets_are_crepes(rng):
     p = rng.dirichlet(np.ones(3), 400)
     p[np.arange(400), target] += 0.5
     p /= p.sum(axis=1, keepdims=True)
-    found = conformal.sets(p[200:], conformal.thresholds(target[:200], p[:200], 0.9))
+    found = prediction_sets(p[200:], conformal.thresholds(target[:200], p[:200], 0.9))
     peer = ConformalClassifier().fit(hinge(p[:200], np.arange(3), target[:200]), bins=target[:200])
     for c in range(3):
         values = peer.predict_p(hinge(p[200:]), bins=np.full(200, c), smoothing=False)[:, c]
@@ -132,7 +132,7 @@ def test_a_class_with_too_few_cases_is_in_every_set(rng):
     found = conformal.thresholds(target, p, 0.9)
     assert found[1] == 0
     assert found[0] > 0
-    assert conformal.sets(np.array([[1.0, 0.0]]), found)[0, 1]
+    assert prediction_sets(np.array([[1.0, 0.0]]), found)[0, 1]
 
 
 def test_the_refer_threshold_is_the_highest_that_keeps_the_sensitivity(rng):
@@ -178,6 +178,16 @@ def test_the_decision_holds_what_the_bundle_ships(world):
     assert all(row["covered"] >= 0.89 for row in sets["per_class"].values())
 
 
+def test_the_share_of_the_hold_out_that_is_declined_is_counted_by_centre(world):
+    cases, _, found, result = world
+    ids = list(cases.image_id[cases.split == "hold_out"])
+    rows = [m.frame[m.frame.split == "hold_out"].set_index("image_id").middle.loc[ids] for m in found]
+    above = result.detector.scores([np.stack(list(row)) for row in rows]) > 1
+    figures = result.metrics["hold_out"]["out_of_distribution"]
+    assert figures["false_alarms"]["value"] == pytest.approx(above.mean(), abs=1e-6)
+    assert sum(row["cases"] for row in figures["centres"].values()) == len(ids)
+
+
 def test_another_wanted_sensitivity_moves_the_threshold(world):
     cases, holdout, _, result = world
     train = members.labelled(cases, holdout, "out_of_fold")
@@ -211,6 +221,7 @@ def test_all_files_are_written_and_the_table_is_as_declared(project, world):
         "blend.json",
         "calibration.json",
         "metrics.json",
+        "ood.npz",
         "plots/confusion.png",
         "plots/reliability.png",
         "plots/roc.png",
@@ -230,6 +241,7 @@ def test_the_report_says_what_was_fitted_and_how_often_the_hold_out_was_scored(w
     assert "scored 3 times: by model a, by model b, by the ensemble" in text
     assert "When to refer" in text
     assert "Prediction sets" in text
+    assert "Images of other things" in text
 
 
 def test_where_not_all_folds_are_trained_only_their_cases_are_answered_out_of_fold(world):

@@ -41,7 +41,7 @@ class DarkIsMelanoma:
         darkness = (150 - middle.mean(axis=(1, 2, 3))) / 20
         logits = np.zeros((len(pixels), 1, 7))
         logits[:, 0, 0], logits[:, 0, 1] = darkness, -darkness
-        return SimpleNamespace(logits=logits)
+        return SimpleNamespace(logits=logits, ood_scores=None)
 
 
 class Blind(DarkIsMelanoma):
@@ -50,7 +50,7 @@ class Blind(DarkIsMelanoma):
     def __call__(self, pixels, patients):
         logits = np.zeros((len(pixels), 1, 7))
         logits[..., 0] = 5
-        return SimpleNamespace(logits=logits)
+        return SimpleNamespace(logits=logits, ood_scores=None)
 
 
 BUNDLE = SimpleNamespace(
@@ -129,6 +129,20 @@ def test_without_masks_only_the_masked_lesion_is_not_defined():
     assert found["masked_lesion"]["images"] == 0
     assert found["masked_lesion"]["decision_flipped"] is None
     assert found["hair"]["images"] == 3
+
+
+def test_the_share_of_edited_images_that_would_be_declined_is_counted():
+    class BrightIsStrange(DarkIsMelanoma):
+        def __call__(self, pixels, patients):
+            said = super().__call__(pixels, patients)
+            said.ood_scores = pixels.mean(axis=(1, 2, 3)) / self.border
+            return said
+
+    known = ask(DarkIsMelanoma(), names=["brighter"])["perturbations"]["brighter"]
+    assert known["declined"] is None
+    for border, share in ((1.0, 1), (300.0, 0)):
+        BrightIsStrange.border = border
+        assert ask(BrightIsStrange(), names=["brighter"])["perturbations"]["brighter"]["declined"] == share
 
 
 def test_more_images_than_a_batch_are_all_asked_about():

@@ -36,6 +36,31 @@ def test_the_mean_of_a_map_and_the_bias_give_the_plain_logit(backbone, cases):
         out.cam.mean((2, 3)) + network.head.bias, out.plain_logits, atol=1e-4, rtol=1e-4
     )
     assert out.features.shape == (4, network.width)
+    levels = network.backbone.feature_info
+    channels = [level["num_chs"] for level in (levels if isinstance(levels, list) else levels.get_dicts())]
+    assert out.middle.shape == (
+        4,
+        channels[(len(channels) - 1) // 2] + channels[(len(channels) - 1) // 2 + 1],
+    )
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "tf_efficientnet_b4", "test_vit"])
+def test_a_look_half_way_changes_nothing_at_the_end(backbone, cases):
+    size = 160 if backbone == "test_vit" else 64
+    network = made(backbone=backbone, stored_px=size, input_px=size).eval()
+    image = (
+        torch.nn.functional.interpolate(cases[0].permute(0, 3, 1, 2).float(), size).byte().permute(0, 2, 3, 1)
+    )
+    with torch.no_grad():
+        out = network(image, cases[1])
+        pixels = (image.permute(0, 3, 1, 2).float() - network.mean) / network.deviation
+        plain = network.backbone.forward_features(pixels)
+    plain = (
+        plain[:, network.backbone.num_prefix_tokens :].mean(1)
+        if backbone == "test_vit"
+        else plain.mean((2, 3))
+    )
+    torch.testing.assert_close(out.features, plain)
 
 
 def test_the_patient_moves_the_logits_and_never_the_plain_ones(cases):

@@ -7,7 +7,7 @@ import pytest
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import inference
 from dermaflow.taxonomy import NAMES
-from helpers_bundle import NOTICE, picture
+from helpers_bundle import NOTICE, other_thing, picture
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +68,34 @@ def test_the_result_says_what_was_filled_in_who_answers_and_what_it_is_not(page,
     assert "Not a medical device." in result
     assert NOTICE in result
     assert "sensitivity of 95" in result.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_an_image_of_something_else_is_declined_until_the_probabilities_are_asked_for(
+    page, context, tmp_path, image
+):
+    sheet = tmp_path / "sheet.png"
+    sheet.write_bytes(other_thing())
+    assess(page, sheet)
+    assert page.inner_text("#abstained-why").startswith("This image is unlike")
+    assert page.inner_text("#status").startswith("No diagnosis.")
+    for hidden in ("#findings", "#imputed", "#details"):
+        assert page.is_hidden(hidden)
+    page.click("#force")
+    page.wait_for_selector("#findings:visible")
+    assert len(bars(page)) == 3
+    assert "mean little" in page.inner_text("#abstained-why")
+    assert page.is_hidden("#force")
+    assess(page, image)
+    assert page.is_hidden("#abstained")
+    assert page.is_visible("#findings")
+    assert context.watch.complaints == []
+
+
+def test_the_diagnoses_that_are_not_ruled_out_are_named(page, image, loaded):
+    assess(page, image, "55", "male", "torso")
+    answer = inference.answer(image.read_bytes(), Patient(55, "male", "torso"), loaded.open())
+    names = "; ".join(NAMES[code] for code in answer.prediction_set)
+    assert page.inner_text("#set").startswith(f"Not ruled out: {names}. ")
 
 
 def test_all_diagnoses_can_be_opened(page, image, loaded):

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import prometheus_client
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
@@ -18,7 +19,11 @@ from dermaflow.serve import form, inference, pages
 from dermaflow.serve.app import application
 from dermaflow.serve.guard import CONTENT_SECURITY_POLICY, Turnstile
 from dermaflow.taxonomy import SEXES, SITES
-from helpers_bundle import picture
+from helpers_bundle import other_thing, picture
+
+
+def metrics_text():
+    return prometheus_client.generate_latest().decode()
 
 
 def ask(client, file, **fields):
@@ -34,11 +39,31 @@ def test_the_answer_is_the_contracts(client, runners, loaded, jpeg):
     assert body == {key: value for key, value in expected.to_json().items() if key != "elapsed_ms"}
     assert set(body) == {
         "top3", "probabilities", "melanoma_probability", "malignant_probability", "decision", "abstained",
-        "imputed", "model", "notice",
+        "ood_score", "imputed", "model", "notice",
     }  # fmt: skip
     assert set(body["model"]) == {"version", "git_commit", "data_md5", "mlflow_run_id"}
     assert body["abstained"] is None
+    assert body["ood_score"] < 1
     assert body["imputed"] == []
+
+
+def test_an_image_of_something_else_gets_no_probabilities_unless_they_are_asked_for(client):
+    before = re.search(r"dermaflow_abstentions_total (\d+)", metrics_text())
+    declined = ask(client, other_thing()).json()
+    assert declined["ood_score"] > 1
+    assert declined["abstained"].startswith("This image is unlike")
+    assert (declined["top3"], declined["probabilities"]) == ([], {})
+    assert declined["melanoma_probability"] is declined["malignant_probability"] is None
+    assert declined["decision"]["refer"] is None
+    assert declined["decision"]["prediction_set"] == []
+    forced = ask(client, other_thing(), force="true").json()
+    assert forced["abstained"] == declined["abstained"]
+    assert len(forced["top3"]) == 3
+    assert sum(forced["probabilities"].values()) == pytest.approx(1)
+    assert forced["decision"]["refer"] in (True, False)
+    assert ask(client, other_thing(), force="false").json()["top3"] == []
+    after = re.search(r"dermaflow_abstentions_total (\d+)", metrics_text())
+    assert int(after[1]) == int(before[1]) + 3
 
 
 def test_an_empty_or_absent_field_is_missing(client, jpeg):
@@ -370,7 +395,7 @@ def test_model_and_documents_follow_the_view(loaded, runners, view):
     assert [entry["diagnosis"] for entry in model["classes"]] == classes
     assert model["digest"] == loaded[view].bundle.digest
     answer = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]
-    assert answer["properties"]["probabilities"]["required"] == classes
+    assert answer["properties"]["probabilities"]["anyOf"][0]["required"] == classes
     assert all(f"<td>{code}</td>" in client.get("/api").text for code in classes)
 
 
@@ -380,6 +405,8 @@ def test_the_answer_fits_our_own_openapi(client, jpeg):
     document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
     jsonschema.validate(ask(client, jpeg).json(), schemas["Answer"])
+    for force in ("true", "false"):
+        jsonschema.validate(ask(client, other_thing(), force=force).json(), schemas["Answer"])
     jsonschema.validate(ask(client, b"x").json(), schemas["Error"])
     broken = {**ask(client, jpeg).json(), "melanoma_probability": 1.5}
     with pytest.raises(jsonschema.ValidationError):

@@ -4,13 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
+from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.apply import softmax
-from dermaflow.errors import DataError
+from dermaflow.bundle.run import Runner
+from dermaflow.errors import BundleError, DataError
 from dermaflow.images.prepare import prepare
 from dermaflow.impute.apply import Patient, vectors
 from dermaflow.serve import inference
 from dermaflow.taxonomy import VIEWS
-from helpers_bundle import NOTICE, picture
+from helpers_bundle import NOTICE, other_thing, picture, tiny_bundle
 
 KNOWN = Patient(40, "female", "torso")
 
@@ -127,3 +129,39 @@ def _png_chunk(png, kind, content):
 
     chunk = len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
     return png[:33] + chunk + png[33:]
+
+
+def test_the_ood_score_is_the_mean_distance_of_what_the_members_saw_half_way(runners, jpeg):
+    """Of the untouched view; the tiny detector's distance is the length of the mean colour from grey."""
+    runner = runners["nine"]
+    wanted = []
+    for member in runner.bundle.members:
+        pixels = prepare(jpeg, member.recipe).astype(np.float64)
+        wanted.append(np.linalg.norm(((pixels - 127.5) / 127.5).mean(axis=(0, 1))))
+    assert inference.answer(jpeg, KNOWN, runner).ood_score == pytest.approx(np.mean(wanted), abs=1e-5)
+
+
+def test_a_bundle_that_cannot_tell_answers_whatever_it_is_shown(tmp_path):
+    runner = Runner(tiny_bundle(tmp_path, detector=False))
+    answer = inference.answer(other_thing(), KNOWN, runner)
+    assert (answer.ood_score, answer.abstained) == (None, None)
+    assert len(answer.to_json()["top3"]) == 3
+
+
+def test_the_prediction_set_holds_what_reaches_its_own_threshold(runners, jpeg):
+    answer = inference.answer(jpeg, KNOWN, runners["nine"])
+    thresholds = dict(zip(answer.probabilities, answer.decision["set_thresholds"], strict=True))
+    wanted = [code for code, value in answer.probabilities.items() if value >= thresholds[code]]
+    assert 0 < len(wanted) < 9
+    found = answer.to_json()["decision"]
+    assert sorted(found["prediction_set"]) == sorted(wanted)
+    probabilities = [answer.probabilities[code] for code in found["prediction_set"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert found["set_coverage"] == 0.9
+
+
+def test_a_detector_that_was_changed_is_refused(tmp_path):
+    tiny_bundle(tmp_path)
+    (tmp_path / "ood.npz").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"wanted .*, found"):
+        bundle_format.read(tmp_path)

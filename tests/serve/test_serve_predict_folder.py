@@ -21,7 +21,13 @@ HEADS = {
     "isic2018": ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"],
     "isic2019": ["image", "MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"],
     "siim2020": ["image_name", "target"],
-    "full": ["image", *(f"probability_{code}" for code in NINE.classes), "malignant_probability", "imputed"],
+    "full": [
+        "image",
+        *(f"probability_{code}" for code in NINE.classes),
+        "malignant_probability",
+        "imputed",
+        "ood_score",
+    ],
 }
 
 
@@ -30,7 +36,7 @@ def scored():
     rng = np.random.default_rng(5)
     probabilities = rng.dirichlet(np.ones(9), 6)
     imputed = [("age",), (), ("age", "sex", "site"), (), (), ()]
-    return Scored([f"img{i}" for i in range(6)], probabilities, imputed, NINE, PRIOR)
+    return Scored([f"img{i}" for i in range(6)], probabilities, imputed, np.linspace(0, 2, 6), NINE, PRIOR)
 
 
 @pytest.fixture
@@ -95,14 +101,16 @@ def test_full_gives_probabilities_the_malignant_sum_and_what_was_imputed(scored)
     found = np.array([row[1:10] for row in rows], float)
     assert found == pytest.approx(scored.probabilities, rel=1e-8)
     by_hand = scored.probabilities[:, [0, 2, 3, 7]].sum(axis=1)  # MEL, BCC, AK, SCC
-    assert [float(row[-2]) for row in rows] == pytest.approx(by_hand, rel=1e-8)
-    assert [row[-1] for row in rows[:3]] == ["age", "", "age sex site"]
+    assert [float(row[-3]) for row in rows] == pytest.approx(by_hand, rel=1e-8)
+    assert [row[-2] for row in rows[:3]] == ["age", "", "age sex site"]
+    assert [float(row[-1]) for row in rows] == pytest.approx(scored.ood_scores)
 
 
 @pytest.mark.parametrize(("view", "layout"), [(v, f) for v in VIEWS for f in HEADS])
 def test_a_view_gives_each_format_that_it_can(view, layout):
     classes = len(VIEWS[view].classes)
-    one = Scored(["a"], np.full((1, classes), 1 / classes), [()], VIEWS[view], np.full(classes, 1 / classes))
+    share = np.full(classes, 1 / classes)
+    one = Scored(["a"], share[None], [()], None, VIEWS[view], share)
     if (view, layout) == ("isic2018", "isic2019"):
         with pytest.raises(BundleError, match="isic2019 can't be made from this bundle"):
             list(formats.lines(one, layout))
@@ -123,10 +131,12 @@ def test_a_batch_of_any_size_gives_what_the_service_answers_image_by_image(runne
     scored, problems = predict_folder.predict_folder(runner, files, patients, batch)
     assert problems == []
     assert list(scored.images) == ["PNG5", "img0", "img1", "img2", "img3", "img4"]
-    for name, row, imputed in zip(scored.images, scored.probabilities, scored.imputed, strict=True):
+    rows = zip(scored.images, scored.probabilities, scored.imputed, scored.ood_scores, strict=True)
+    for name, row, imputed, ood_score in rows:
         answer = inference.answer(files[name](), patients.get(name, Patient()), runner)
         assert list(answer.probabilities.values()) == pytest.approx(row, abs=1e-6)
         assert answer.imputed == imputed
+        assert answer.ood_score == pytest.approx(ood_score, abs=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 16])
@@ -250,7 +260,7 @@ def test_a_patient_table_is_read_with_missing_cells_columns_and_a_byte_order_mar
 
 def test_a_class_that_training_never_saw_scores_zero():
     prior = np.array([0.5, 0.5, 0, 0, 0, 0, 0, 0, 0])
-    one = Scored(["a"], np.full((1, 9), 1 / 9), [()], NINE, prior)
+    one = Scored(["a"], np.full((1, 9), 1 / 9), [()], None, NINE, prior)
     row = next(iter(table(one, "isic2018")[1]))
     assert [float(cell) for cell in row[1:]] == [0.5, 0.5, 0, 0, 0, 0, 0]
 

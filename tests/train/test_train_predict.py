@@ -26,9 +26,10 @@ def test_each_figure_is_the_mean_over_the_views(views, reader, tiny_model):
                 getattr(network(torch.from_numpy(view), torch.from_numpy(patients)), name).numpy()
                 for view in dihedral_views(pixels, views)
             ]
+        wanted = outputs[0] if name == "middle" else np.mean(outputs, axis=0)  # of the untouched view
         assert values.dtype == np.float32
-        np.testing.assert_allclose(values, np.mean(outputs, axis=0), atol=1e-5)
-    assert set(found) == {"logits", "plain_logits", "features"}
+        np.testing.assert_allclose(values, wanted, atol=1e-5)
+    assert set(found) == {"logits", "plain_logits", "features", "middle"}
 
 
 def test_no_images_give_empty_arrays_of_the_right_width(reader, tiny_model):
@@ -38,4 +39,5 @@ def test_no_images_give_empty_arrays_of_the_right_width(reader, tiny_model):
         "logits": (0, 3),
         "plain_logits": (0, 3),
         "features": (0, network.width),
+        "middle": (0, 80),
     }

@@ -82,6 +82,16 @@ def decision_scores(probabilities: Floats, prior: Floats) -> Floats:
     return np.asarray(np.where(total > 0, ratio / np.where(total > 0, total, 1), 1 / prior.size))
 
 
+def prediction_sets(probabilities: Floats, thresholds: Floats) -> NDArray[np.bool_]:
+    """Which classes are in each case's prediction set.
+
+    Args:
+        probabilities: shape (..., classes).
+        thresholds: shape (classes,), from `ensemble.conformal.thresholds`.
+    """
+    return np.asarray(probabilities >= thresholds)
+
+
 def dihedral_views(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """The first 1, 4 or 8 views of square images: none, four flips, the four transposed.
 

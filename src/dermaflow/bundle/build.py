@@ -1,14 +1,16 @@
 """Assemble a bundle from exported networks and the ensemble's files; refuse one over its serving budget."""
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dermaflow.bundle import card
+from dermaflow.bundle import card, ood
 from dermaflow.bundle.apply import Calibration
 from dermaflow.bundle.format import Bundle, Member
 from dermaflow.bundle.params import BundleParams, RegistryParams
 from dermaflow.errors import BundleError
+from dermaflow.files import digest
 from dermaflow.impute.apply import Imputer
 from dermaflow.taxonomy import View
 
@@ -22,12 +24,13 @@ def assemble(
     view: View,
     views: int,
     calibration: Mapping[str, Any],
+    detector: Path,
     imputer: Mapping[str, Any],
     metrics: Mapping[str, Any],
     inputs: Mapping[str, str],
     funnel: Iterable[Mapping[str, str]],
 ) -> Bundle:
-    """Write bundle.json and the model card beside the members' ONNX files in `folder`.
+    """Write bundle.json, ood.npz and the model card beside the members' ONNX files in `folder`.
 
     Args:
         folder: holds the members' files.
@@ -37,6 +40,7 @@ def assemble(
         view: the labels.
         views: test-time views.
         calibration: ensemble/calibration.json.
+        detector: ensemble/ood.npz; it may be absent.
         imputer: imputer.json.
         metrics: ensemble/metrics.json; its hold-out part is shipped.
         inputs: digests of the files that the bundle was made from.
@@ -54,6 +58,7 @@ def assemble(
         calibration=Calibration.from_json(dict(calibration)),
         imputer=Imputer.from_json(dict(imputer)),
         decision=dict(calibration["decision"]),
+        ood_sha256=digest(shutil.copyfile(detector, folder / ood.FILE)) if detector.exists() else None,
         metrics=dict(metrics["hold_out"]),
         inputs=dict(inputs),
         folder=folder,

@@ -64,6 +64,8 @@ def render(bundle: Bundle, funnel: Iterable[Mapping[str, str]]) -> str:
             f"Refer from a malignant probability of {bundle.decision['malignant_threshold']:.4f} up, chosen "
             f"out of fold for a sensitivity of {bundle.decision['sensitivity']:.0%}."
         ),
+        "## Images of other things",
+        _out_of_distribution(bundle),
         "## Limits",
         (
             "Source and diagnosis are tied in the public data: some diagnoses come from one clinic only, so "
@@ -107,6 +109,16 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     rows = [(name, interval(metrics[key])) for key, name in _FIGURES.items() if key in metrics]
     rows += [("Cases", f"{metrics['cases']:,}"), ("Groups", f"{metrics['groups']:,}")]
     return _table(("", "value (95 % interval over groups)"), rows)
+
+
+def _out_of_distribution(bundle: Bundle) -> str:
+    if bundle.ood_sha256 is None:
+        return "Nothing tells them: there were too few images to choose a border by."
+    found = bundle.metrics["out_of_distribution"]
+    return (
+        "An image that is unlike those learned from gets no answer, unless it is asked for all the same. Of "
+        f"the hold-out {interval(found['false_alarms'])} are taken for such."
+    )
 
 
 def _groups(metrics: Mapping[str, Any]) -> str:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from dermaflow.bundle import ood
 from dermaflow.bundle.apply import Calibration
 from dermaflow.errors import BundleError
 from dermaflow.images.prepare import Recipe
 from dermaflow.impute.apply import Imputer
 from dermaflow.taxonomy import VIEWS, View
 
-FORMAT = 2  # 1: images were shrunk by area alone
+FORMAT = 3  # 1: images were shrunk by area alone; 2: nothing told images of other things apart
 FILE = "bundle.json"
 
 
@@ -29,7 +30,7 @@ class Member:
         fold: the fold that it did not train on.
         file: its ONNX file. Inputs `image` (n, input_px, input_px, 3) uint8 RGB and `patient` (n, 11)
             float32; outputs `logits`, `plain_logits` (n, classes), `features` (n, width), `cam`
-            (n, classes, h, w).
+            (n, classes, h, w), `middle` (n, channels).
         sha256: of that file.
         recipe: how bytes become its pixels.
         multiply_adds: of one pass over one view.
@@ -68,6 +69,7 @@ class Bundle:
         imputer: fills missing patient fields.
         decision: operating point and prediction-set thresholds, chosen out of fold:
             `malignant_threshold`, `sensitivity`, `set_thresholds` (one a class).
+        ood_sha256: of `ood.FILE` beside it, which tells images of other things; None: nothing does.
         metrics: headline figures on the hold-out, as in ensemble/metrics.json.
         inputs: digests of the files that it was made from.
         folder: where it was read from; None before it is written.
@@ -81,9 +83,16 @@ class Bundle:
     calibration: Calibration
     imputer: Imputer
     decision: dict[str, Any] = field(default_factory=dict)
+    ood_sha256: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that bundle.json vouches for: name to sha256."""
+        detector = {} if self.ood_sha256 is None else {ood.FILE: self.ood_sha256}
+        return {member.file: member.sha256 for member in self.members} | detector
 
     @property
     def multiply_adds(self) -> int:
@@ -103,6 +112,7 @@ class Bundle:
             "calibration": self.calibration.to_json(),
             "imputer": self.imputer.to_json(),
             "decision": self.decision,
+            "ood_sha256": self.ood_sha256,
             "metrics": self.metrics,
             "inputs": self.inputs,
         }
@@ -145,6 +155,7 @@ def read(folder: Path) -> Bundle:
             calibration=Calibration.from_json(value["calibration"]),
             imputer=Imputer.from_json(value["imputer"]),
             decision=value["decision"],
+            ood_sha256=value["ood_sha256"],
             metrics=value["metrics"],
             inputs=value["inputs"],
             folder=folder,
@@ -153,9 +164,9 @@ def read(folder: Path) -> Bundle:
         raise BundleError(f"not a bundle: {error!r}", str(source), remedy) from None
     if bundle.digest != value["digest"]:
         raise BundleError("the content does not match its digest", str(source), remedy)
-    for member in bundle.members:
-        file = folder / member.file
+    for name, wanted in bundle.files.items():
+        file = folder / name
         found = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "nothing"
-        if found != member.sha256:
-            raise BundleError(f"wanted {member.sha256[:12]}, found {found[:12]}", str(file), remedy)
+        if found != wanted:
+            raise BundleError(f"wanted {wanted[:12]}, found {found[:12]}", str(file), remedy)
     return bundle

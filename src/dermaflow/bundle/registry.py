@@ -267,7 +267,11 @@ def latencies_ms(bundle: bundle_format.Bundle) -> dict[str, float]:
     if len(models) == 1:
         return {**dict.fromkeys(models, whole), "ensemble": whole}
     parts = {
-        name: replace(bundle, members=tuple(member for member in bundle.members if member.model == name))
+        name: replace(
+            bundle,
+            members=tuple(member for member in bundle.members if member.model == name),
+            ood_sha256=None,  # it is of all members
+        )
         for name in models
     }
     return {**{name: round(latency_ms(part), 1) for name, part in parts.items()}, "ensemble": whole}
@@ -315,12 +319,8 @@ def _store(
     if not is_stored(tag):
         labels = {"lineage": registry.name, "view": bundle.view.name}
         with bentoml.models.create(tag, labels=labels, metadata=dict(provenance)) as model:
-            for file in [
-                folder / bundle_format.FILE,
-                folder / card.FILE,
-                *(folder / member.file for member in bundle.members),
-            ]:
-                Path(model.path_of(file.name)).write_bytes(file.read_bytes())
+            for name in (bundle_format.FILE, card.FILE, *bundle.files):
+                Path(model.path_of(name)).write_bytes((folder / name).read_bytes())
             Path(model.path_of(PREDICTIONS)).write_bytes(predictions.read_bytes())
     return {
         "name": registry.name,

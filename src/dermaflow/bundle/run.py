@@ -10,8 +10,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from dermaflow.bundle import ood
 from dermaflow.bundle.apply import dihedral_views
 from dermaflow.bundle.format import Bundle
+from dermaflow.bundle.ood import OodDetector
 from dermaflow.errors import BundleError
 from dermaflow.images.prepare import Recipe, prepare
 
@@ -20,19 +22,22 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the networks said of n cases, each the mean over the test-time views.
+    """What the networks said of n cases: means over the test-time views, if nothing else is said.
 
     Attributes:
         logits: shape (n, members, classes), with patient data.
         plain_logits: shape (n, members, classes), without.
         features: one array (n, width) a member.
         cams: one array (n, classes, h, w) a member: class activation maps of the untouched view.
+        ood_scores: shape (n,), of the untouched view: above `ood.BORDER` the image shows something else than
+            the training images do; None if the bundle can't tell.
     """
 
     logits: Floats
     plain_logits: Floats
     features: tuple[Floats, ...]
     cams: tuple[Floats, ...]
+    ood_scores: NDArray[np.float64] | None
 
 
 class Runner:
@@ -51,6 +56,7 @@ class Runner:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         self.bundle = bundle
+        self._detector = OodDetector.read(bundle.folder / ood.FILE) if bundle.ood_sha256 else None
         self._sessions = [
             onnxruntime.InferenceSession(
                 str(bundle.folder / member.file), options, providers=["CPUExecutionProvider"]
@@ -74,16 +80,17 @@ class Runner:
             self._member(session, pixels[member.recipe], patients)
             for session, member in zip(self._sessions, self.bundle.members, strict=True)
         ]
-        logits, plain, features, cams = zip(*per_member, strict=True)
-        return Outputs(np.stack(logits, axis=1), np.stack(plain, axis=1), tuple(features), tuple(cams))
+        logits, plain, features, cams, middle = zip(*per_member, strict=True)
+        scores = self._detector.scores(middle) if self._detector is not None else None
+        return Outputs(np.stack(logits, axis=1), np.stack(plain, axis=1), features, cams, scores)
 
     def _member(
         self, session: onnxruntime.InferenceSession, images: NDArray[np.uint8], patients: Floats
-    ) -> tuple[Floats, Floats, Floats, Floats]:
+    ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         count, n = self.bundle.views, len(images)
         views = dihedral_views(images, count)
-        logits, plain, features, cam = session.run(
-            ["logits", "plain_logits", "features", "cam"],
+        logits, plain, features, cam, middle = session.run(
+            ["logits", "plain_logits", "features", "cam", "middle"],
             {"image": views.reshape(count * n, *images.shape[1:]), "patient": np.tile(patients, (count, 1))},
         )
         return (
@@ -91,4 +98,5 @@ class Runner:
             plain.reshape(count, n, -1).mean(axis=0),
             features.reshape(count, n, -1).mean(axis=0),
             cam[:n],
+            middle[:n],
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dermaflow.bundle.apply import prediction_sets
 from dermaflow.evaluate import figures, metrics
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.metrics import Bools, Floats, Ints
@@ -35,14 +36,9 @@ def thresholds(target: Ints, probability: Floats, coverage: float) -> Floats:
     return found
 
 
-def sets(probability: Floats, thresholds: Floats) -> Bools:
-    """Which classes are in each case's set, shape (n, k)."""
-    return np.asarray(probability >= thresholds)
-
-
 def coverage(answers: Answers, thresholds: Floats) -> dict[str, Any]:
     """What the sets hold: share of covered cases, overall and per class, and the sets' mean size."""
-    held = sets(answers.probability, thresholds)
+    held = prediction_sets(answers.probability, thresholds)
     covered = held[np.arange(len(answers)), answers.target]
     size = held.sum(axis=1)
     rows = {}

@@ -16,7 +16,8 @@ import pandas as pd
 
 from dermaflow import outputs
 from dermaflow.bundle.apply import Calibration
-from dermaflow.ensemble import blend, calibrate, conformal
+from dermaflow.bundle.ood import FILE, OodDetector
+from dermaflow.ensemble import blend, calibrate, conformal, ood
 from dermaflow.ensemble.params import EnsembleParams
 from dermaflow.evaluate import evaluation, figures, members, report
 from dermaflow.evaluate.answers import Answers
@@ -32,6 +33,7 @@ class Ensemble:
         blend: blend.json: each member's weight.
         calibration: calibration.json: `Calibration.to_json()`, `decision` (what the bundle ships) and how
             the rows are ordered.
+        detector: ood.npz, what images of other things are told by; None for too few images to promise.
         metrics: metrics.json.
         predictions: as outputs.ensemble_predictions, both splits.
         report_html: report.html.
@@ -40,6 +42,7 @@ class Ensemble:
 
     blend: dict[str, Any]
     calibration: dict[str, Any]
+    detector: OodDetector | None
     metrics: dict[str, Any]
     predictions: pd.DataFrame
     report_html: str
@@ -49,6 +52,8 @@ class Ensemble:
         """Write all files into a folder (see `outputs.replacing`)."""
         for name in ("blend", "calibration", "metrics"):
             outputs.write_json(folder / f"{name}.json", getattr(self, name))
+        if self.detector is not None:
+            self.detector.write(folder / FILE)
         table = outputs.ensemble_predictions
         table.check(self.predictions).to_parquet(
             folder / Path(table.file).name, index=False, compression="zstd"
@@ -106,6 +111,11 @@ def ensemble(
             answers, decision["malignant_threshold"], evaluate
         )
         metrics[name]["prediction_sets"] = conformal.coverage(answers, np.array(decision["set_thresholds"]))
+    detector = ood.fit(found, cases, params.false_alarms)
+    if detector is not None:
+        metrics["hold_out"]["out_of_distribution"] = ood.on_hold_out(
+            detector, found, scored.hold_out, evaluate
+        )
     plots = evaluation.draw(scored, metrics, evaluate)
 
     rows = [
@@ -130,6 +140,7 @@ def ensemble(
         extra=[
             ("When to refer", _operating_point(metrics, params)),
             ("Prediction sets", _sets(metrics, decision, params)),
+            ("Images of other things", _out_of_distribution(metrics, params)),
             ("Members", _members(rows)),
         ],
     )
@@ -141,6 +152,7 @@ def ensemble(
             "decision": decision,
             "members": order,
         },
+        detector=detector,
         metrics=metrics,
         predictions=pd.concat([out_of_fold, hold_out], ignore_index=True),
         report_html=report.render(content),
@@ -198,6 +210,26 @@ def _sets(metrics: dict[str, Any], decision: dict[str, Any], params: EnsemblePar
         "none. A threshold of 0 means too few out-of-fold cases: the class is in every set."
     )
     heads = ("diagnosis", "hold-out cases", "covered", "in the set from probability")
+    return report.table(heads, rows) + report.paragraph(text)
+
+
+def _out_of_distribution(metrics: dict[str, Any], params: EnsembleParams) -> str:
+    found = metrics["hold_out"].get("out_of_distribution")
+    if found is None:
+        return report.paragraph(
+            f"There are too few out-of-fold images to promise that only {params.false_alarms:.1%} of them "
+            "would be taken for images of other things; the service answers whatever it is shown."
+        )
+    rows = [
+        (name, centre["cases"], report.number(centre["false_alarms"]))
+        for name, centre in found["centres"].items()
+    ]
+    text = (
+        "The service gives no answer to an image that is unlike those it learned from. The border was chosen "
+        f"out of fold so that {params.false_alarms:.1%} of images like them lie beyond it; on the hold-out "
+        f"{report.interval(found['false_alarms'])} do."
+    )
+    heads = ("centre", "hold-out cases", "share without an answer")
     return report.table(heads, rows) + report.paragraph(text)
 
 

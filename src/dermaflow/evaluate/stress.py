@@ -6,7 +6,7 @@ Base and edited image take the same way as any upload: encoded to bytes, then `r
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import cv2
@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermaflow.bundle.apply import decision_scores
+from dermaflow.bundle.ood import BORDER
 from dermaflow.errors import DataError
 from dermaflow.evaluate import figures
 from dermaflow.evaluate.answers import malignant_classes
@@ -33,17 +34,21 @@ class Answering(Protocol):
     def pixels(self, files: Sequence[bytes]) -> Any:  # noqa: ANN401 - handed back as it is
         """Prepare files."""
 
-    def __call__(self, pixels: Any, patients: NDArray[np.float32]) -> Any:  # noqa: ANN401 - has .logits
+    def __call__(self, pixels: Any, patients: NDArray[np.float32]) -> Any:  # noqa: ANN401 - its Outputs
         """Run all members."""
 
 
 @dataclass(frozen=True)
 class _Said:
-    """Probabilities (n, k) and what follows from them."""
+    """Probabilities (n, k), what follows from them, and whether the service would decline (NaN: unknown)."""
 
     probability: Floats
     decided: NDArray[np.int64]
     malignant: Floats
+    declined: Floats
+
+
+_KEYS = tuple(field.name for field in fields(_Said))
 
 
 def choose(cases: pd.DataFrame, count: int, seed: int) -> list[str]:
@@ -86,8 +91,10 @@ def stress(
     Returns:
         stress.json: `images`, and for each edit `images`, `decision_flipped` (share of images whose highest
         decision score is another class), `refer_flipped`, `malignant_probability_change` (mean),
-        `malignant_probability_moved` (mean distance); for `masked_lesion` also `still_referred` (share of
-        the referred that stay so without their lesion) and the mean `confidence_before` and `_after`.
+        `malignant_probability_moved` (mean distance), `declined` (share of the edited images that the service
+        would take for something else; null if it can't tell); for `masked_lesion` also `still_referred`
+        (share of the referred that stay so without their lesion) and the mean `confidence_before` and
+        `_after`.
 
     Raises:
         DataError: a file does not decode.
@@ -161,14 +168,16 @@ def _mask(file: bytes | None, image: Image) -> Mask | None:
 
 
 def _ask(runner: Answering, images: list[Image], patients: NDArray[np.float32], bundle: "Bundle") -> _Said:
-    logits = runner(runner.pixels([encode(image) for image in images]), patients).logits
-    probability = bundle.calibration.probabilities(logits)
+    said = runner(runner.pixels([encode(image) for image in images]), patients)
+    probability = bundle.calibration.probabilities(said.logits)
     decided = decision_scores(probability, bundle.calibration.prior).argmax(axis=1)
-    return _Said(probability, decided, probability[:, malignant_classes(bundle.view)].sum(axis=1))
+    unknown = said.ood_scores is None
+    declined = np.full(len(images), np.nan) if unknown else (said.ood_scores > BORDER).astype(np.float64)
+    return _Said(probability, decided, probability[:, malignant_classes(bundle.view)].sum(axis=1), declined)
 
 
 def _take(said: _Said, rows: list[int]) -> _Said:
-    return _Said(said.probability[rows], said.decided[rows], said.malignant[rows])
+    return _Said(*(getattr(said, key)[rows] for key in _KEYS))
 
 
 def _summary(name: str, before: list[_Said], after: list[_Said], threshold: float) -> dict[str, Any]:
@@ -177,18 +186,14 @@ def _summary(name: str, before: list[_Said], after: list[_Said], threshold: floa
         "refer_flipped",
         "malignant_probability_change",
         "malignant_probability_moved",
+        "declined",
     ]
     if name == "masked_lesion":
         keys += ["still_referred", "confidence_before", "confidence_after"]
     if not before:
         return {"images": 0, **dict.fromkeys(keys)}
     old, new = (
-        _Said(
-            *(
-                np.concatenate([getattr(part, key) for part in parts])
-                for key in ("probability", "decided", "malignant")
-            )
-        )
+        _Said(*(np.concatenate([getattr(part, key) for part in parts]) for key in _KEYS))
         for parts in (before, after)
     )
     refer, refer_now = old.malignant >= threshold, new.malignant >= threshold
@@ -197,6 +202,7 @@ def _summary(name: str, before: list[_Said], after: list[_Said], threshold: floa
         "refer_flipped": (refer != refer_now).mean(),
         "malignant_probability_change": (new.malignant - old.malignant).mean(),
         "malignant_probability_moved": np.abs(new.malignant - old.malignant).mean(),
+        "declined": new.declined.mean(),
         "still_referred": refer_now[refer].mean() if refer.any() else np.nan,
         "confidence_before": old.probability.max(axis=1).mean(),
         "confidence_after": new.probability.max(axis=1).mean(),

@@ -28,7 +28,7 @@ def export(network: Network, input_px: int, out: Path) -> None:
 
     Inputs: `image` (batch, input_px, input_px, 3) uint8 RGB, `patient` (batch, 11) float32. Outputs, all
     float32: `logits`, `plain_logits` (batch, classes), `features` (batch, width), `cam` (batch, classes, y,
-    x).
+    x), `middle` (batch, channels).
 
     Args:
         network: trained; left as it is.

@@ -31,6 +31,7 @@ WAITING = 32
 """Requests that may wait for their turn; more get a 503."""
 
 ANSWERS = Counter("dermaflow_answers", "Answers given, by most probable diagnosis.", ["diagnosis"])
+ABSTENTIONS = Counter("dermaflow_abstentions", "Images taken for other things, answers forced or not.")
 REFUSALS = Counter("dermaflow_refusals", "Requests to /predict refused, by status.", ["status"])
 SECONDS = Histogram(
     "dermaflow_predict_seconds",
@@ -102,14 +103,17 @@ async def _predict(request: Request) -> Response:
         async with state.turnstile.place() as turn:
             sent = await form.read(request)
             work = partial(inference.answer, sent.file, sent.patient, state.runner, state.loaded.model)
-            answer = await in_turn(turn, work)
+            answer = await in_turn(turn, partial(work, force=sent.force))
     except DataError as error:
         REFUSALS.labels(400).inc()
         raise HTTPException(400, f"{error.where}: {error.what}") from None
     except HTTPException as error:
         REFUSALS.labels(error.status_code).inc()
         raise
-    ANSWERS.labels(answer.top3[0][0]).inc()
+    if answer.abstained:
+        ABSTENTIONS.inc()
+    if not answer.withheld:
+        ANSWERS.labels(answer.top3[0][0]).inc()
     SECONDS.observe(time.perf_counter() - start)
     return JSONResponse(answer.to_json())
 

@@ -32,10 +32,17 @@ _NUMBER = re.compile(r"[0-9.eE+-]+")
 
 @dataclass(frozen=True)
 class Submission:
-    """One image with what is known of its patient."""
+    """One image with what is known of its patient.
+
+    Attributes:
+        file: its bytes.
+        patient: what is known.
+        force: whether probabilities are asked for whatever the image shows.
+    """
 
     file: bytes
     patient: Patient
+    force: bool
 
 
 class _InMemory(MultiPartParser):
@@ -110,10 +117,9 @@ async def _submission(fields: FormData) -> Submission:
         raise HTTPException(400, "image must be a file, not text")
     if image is None or not (file := await image.read()):
         raise HTTPException(400, "image is missing: send a JPEG or PNG file in the field image")
-    _choice(fields, "force", FORCE)
-    return Submission(
-        file, Patient(_age(fields), _choice(fields, "sex", SEXES), _choice(fields, "site", SITES))
-    )
+    force = _choice(fields, "force", FORCE) == "true"
+    patient = Patient(_age(fields), _choice(fields, "sex", SEXES), _choice(fields, "site", SITES))
+    return Submission(file, patient, force)
 
 
 def _text(fields: FormData, name: str) -> str | None:

@@ -25,6 +25,7 @@ class Scored:
         images: n image ids.
         probabilities: shape (n, classes), calibrated.
         imputed: the missing patient fields of each image.
+        ood_scores: shape (n,), as in `bundle.run.Outputs`.
         view: the classes.
         prior: shape (classes,), natural class frequencies of the training rows.
     """
@@ -32,6 +33,7 @@ class Scored:
     images: Sequence[str]
     probabilities: Floats
     imputed: Sequence[tuple[str, ...]]
+    ood_scores: Floats | None
     view: View
     prior: Floats
 
@@ -109,12 +111,20 @@ def _siim2020(scored: Scored) -> Iterator[Line]:
 
 
 def _full(scored: Scored) -> Iterator[Line]:
-    """All that is known; `imputed` names the missing patient fields, separated by spaces."""
+    """All that is known.
+
+    `imputed` names the missing patient fields, separated by spaces; an image whose `ood_score` is above 1
+    shows something else than the training images do, and the service would give no answer. It is empty where
+    the bundle can't tell.
+    """
     classes = scored.view.classes
     malignant = [code in MALIGNANT for code in classes]
-    yield ["image", *(f"probability_{code}" for code in classes), "malignant_probability", "imputed"]
-    for image, row, imputed in zip(scored.images, scored.probabilities, scored.imputed, strict=True):
-        yield [image, *map(_number, row), _number(row[malignant].sum()), " ".join(imputed)]
+    own = [f"probability_{code}" for code in classes]
+    yield ["image", *own, "malignant_probability", "imputed", "ood_score"]
+    ood = [""] * len(scored.images) if scored.ood_scores is None else [f"{s:.4f}" for s in scored.ood_scores]
+    rows = zip(scored.images, scored.probabilities, scored.imputed, ood, strict=True)
+    for image, row, imputed, score in rows:
+        yield [image, *map(_number, row), _number(row[malignant].sum()), " ".join(imputed), score]
 
 
 def _number(value: float) -> str:

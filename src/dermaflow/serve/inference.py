@@ -5,12 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dermaflow.bundle.format import Bundle
+import numpy as np
+
+from dermaflow.bundle.apply import prediction_sets
+from dermaflow.bundle.ood import BORDER
 from dermaflow.bundle.run import Runner
-from dermaflow.impute.apply import Filled, Patient, vectors
+from dermaflow.impute.apply import Patient, vectors
 from dermaflow.taxonomy import MALIGNANT, NAMES
 
 NOT_A_DEVICE: Final = "Not a medical device."
+OTHER_THING: Final = (
+    "This image is unlike the dermoscopic images that the networks learned from, so no diagnosis is given. "
+    "Is it a sharp, evenly lit dermoscopic image with the lesion in the middle?"
+)
 
 
 @dataclass(frozen=True)
@@ -20,20 +27,32 @@ class Answer:
     Attributes:
         probabilities: calibrated, one a class of the bundle's view, in its order; they sum to 1.
         imputed: the patient fields that were missing (age, sex, site).
-        decision: the bundle's operating point, chosen out of fold.
+        decision: the bundle's operating point and prediction sets, chosen out of fold.
+        ood_score: how unlike the training images this one is, in units of the border; None: not known.
+        forced: whether the probabilities were asked for whatever the image shows.
         notice: the bundle's sentence that stands beside each answer.
         model: provenance: version, git_commit, data_md5, mlflow_run_id.
         elapsed_ms: from the file's bytes to the probabilities.
-        abstained: why no answer is given; None until the bundle can abstain.
     """
 
     probabilities: dict[str, float]
     imputed: tuple[str, ...]
     decision: Mapping[str, Any] = field(default_factory=dict)
+    ood_score: float | None = None
+    forced: bool = False
     notice: str = ""
     model: Mapping[str, str] = field(default_factory=dict)
     elapsed_ms: float = 0.0
-    abstained: str | None = None
+
+    @property
+    def abstained(self) -> str | None:
+        """Why the model gives no answer; None if it gives one."""
+        return OTHER_THING if self.ood_score is not None and self.ood_score > BORDER else None
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the probabilities are kept back."""
+        return self.abstained is not None and not self.forced
 
     @property
     def top3(self) -> list[tuple[str, float]]:
@@ -51,21 +70,34 @@ class Answer:
         threshold = self.decision.get("malignant_threshold")
         return None if threshold is None else self.malignant_probability >= float(threshold)
 
+    @property
+    def prediction_set(self) -> list[str]:
+        """The diagnoses whose probability reaches their threshold, the most probable first."""
+        thresholds = self.decision.get("set_thresholds")
+        if not thresholds:
+            return []
+        held = prediction_sets(np.array(list(self.probabilities.values())), np.array(thresholds))
+        codes = [code for code, inside in zip(self.probabilities, held, strict=True) if inside]
+        return sorted(codes, key=lambda code: -self.probabilities[code])
+
     def to_json(self) -> dict[str, Any]:
-        """Return the body of `POST /predict`."""
+        """Return the body of `POST /predict`; what is withheld is null or empty."""
+        shown = not self.withheld
+        top3 = [{"diagnosis": code, "name": NAMES[code], "probability": value} for code, value in self.top3]
         return {
-            "top3": [
-                {"diagnosis": code, "name": NAMES[code], "probability": value} for code, value in self.top3
-            ],
-            "probabilities": self.probabilities,
-            "melanoma_probability": self.probabilities["MEL"],
-            "malignant_probability": self.malignant_probability,
+            "top3": top3 if shown else [],
+            "probabilities": self.probabilities if shown else {},
+            "melanoma_probability": self.probabilities["MEL"] if shown else None,
+            "malignant_probability": self.malignant_probability if shown else None,
             "decision": {
-                "refer": self.refer,
+                "refer": self.refer if shown else None,
                 "malignant_threshold": self.decision.get("malignant_threshold"),
                 "sensitivity": self.decision.get("sensitivity"),
+                "prediction_set": self.prediction_set if shown else [],
+                "set_coverage": self.decision.get("set_coverage"),
             },
             "abstained": self.abstained,
+            "ood_score": self.ood_score,
             "imputed": list(self.imputed),
             "model": dict(self.model),
             "notice": self.notice if NOT_A_DEVICE in self.notice else f"{self.notice} {NOT_A_DEVICE}".strip(),
@@ -73,7 +105,14 @@ class Answer:
         }
 
 
-def answer(file: bytes, patient: Patient, runner: Runner, model: Mapping[str, str] | None = None) -> Answer:
+def answer(
+    file: bytes,
+    patient: Patient,
+    runner: Runner,
+    model: Mapping[str, str] | None = None,
+    *,
+    force: bool = False,
+) -> Answer:
     """Tell what the ensemble makes of one image.
 
     Args:
@@ -81,6 +120,7 @@ def answer(file: bytes, patient: Patient, runner: Runner, model: Mapping[str, st
         patient: what is known; missing fields are filled and named in the answer.
         runner: the open networks.
         model: provenance to hand on.
+        force: tell the probabilities whatever the image shows.
 
     Raises:
         DataError: the file is no image, damaged or too large.
@@ -91,17 +131,14 @@ def answer(file: bytes, patient: Patient, runner: Runner, model: Mapping[str, st
     said = runner(pixels, vectors([filled]))
     probabilities = runner.bundle.calibration.probabilities(said.logits)[0]  # (classes,)
     elapsed_ms = (time.perf_counter() - start) * 1000
-    return _compose(probabilities.tolist(), filled, runner.bundle, model or {}, elapsed_ms)
-
-
-def _compose(
-    probabilities: list[float], filled: Filled, bundle: Bundle, model: Mapping[str, str], elapsed_ms: float
-) -> Answer:
+    bundle = runner.bundle
     return Answer(
-        probabilities=dict(zip(bundle.view.classes, probabilities, strict=True)),
+        probabilities=dict(zip(bundle.view.classes, probabilities.tolist(), strict=True)),
         imputed=filled.imputed,
         decision=bundle.decision,
+        ood_score=None if said.ood_scores is None else float(said.ood_scores[0]),
+        forced=force,
         notice=bundle.notice,
-        model=model,
+        model=model or {},
         elapsed_ms=elapsed_ms,
     )

@@ -73,7 +73,7 @@ def _request() -> dict[str, Any]:
             "site": {"enum": ["", *SITES], "description": "Body site; empty or left out is missing."},
             "force": {
                 "enum": ["", *FORCE],
-                "description": "Show probabilities even if the model abstains; this version never abstains.",
+                "description": "true: tell the probabilities even if the model abstains.",
             },
         },
     }
@@ -84,20 +84,29 @@ def _answer(classes: tuple[str, ...]) -> dict[str, Any]:
         {"diagnosis": {"enum": list(classes)}, "name": {"type": "string"}, "probability": PROBABILITY}
     )
     number_or_null = {"type": ["number", "null"]}
+    none = {"type": "array", "maxItems": 0}  # of an answer that is withheld
     return _object(
         {
-            "top3": {"type": "array", "minItems": 3, "maxItems": 3, "items": ranked},
-            "probabilities": _object(dict.fromkeys(classes, PROBABILITY)),
-            "melanoma_probability": PROBABILITY,
-            "malignant_probability": PROBABILITY,
+            "top3": {"anyOf": [{"type": "array", "minItems": 3, "maxItems": 3, "items": ranked}, none]},
+            "probabilities": {
+                "anyOf": [
+                    _object(dict.fromkeys(classes, PROBABILITY)),
+                    {"type": "object", "maxProperties": 0},
+                ]
+            },
+            "melanoma_probability": {"anyOf": [PROBABILITY, {"type": "null"}]},
+            "malignant_probability": {"anyOf": [PROBABILITY, {"type": "null"}]},
             "decision": _object(
                 {
                     "refer": {"type": ["boolean", "null"]},
                     "malignant_threshold": number_or_null,
                     "sensitivity": number_or_null,
+                    "prediction_set": {"type": "array", "items": {"enum": list(classes)}},
+                    "set_coverage": number_or_null,
                 }
             ),
             "abstained": {"type": ["string", "null"]},
+            "ood_score": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]},
             "imputed": {"type": "array", "items": {"enum": ["age", "sex", "site"]}},
             "model": _object({key: {"type": "string"} for key in PROVENANCE}),
             "notice": {"type": "string"},

@@ -115,13 +115,24 @@ def predict_folder(
     done: list[str] = []
     imputed: list[tuple[str, ...]] = []
     answers: list[Floats] = [np.empty((0, len(bundle.view.classes)))]
+    ood: list[Floats] = [np.empty(0)]
     problems: list[Problem] = []
     for names, pixels in _batches(runner, images, batch, problems):
         filled = [bundle.imputer.fill(patients.get(name, Patient())) for name in names]
-        answers.append(bundle.calibration.probabilities(runner(pixels, vectors(filled)).logits))
+        said = runner(pixels, vectors(filled))
+        answers.append(bundle.calibration.probabilities(said.logits))
+        if said.ood_scores is not None:
+            ood.append(said.ood_scores)
         imputed += [patient.imputed for patient in filled]
         done += names
-    scored = Scored(done, np.concatenate(answers), imputed, bundle.view, bundle.calibration.prior)
+    scored = Scored(
+        done,
+        np.concatenate(answers),
+        imputed,
+        np.concatenate(ood) if bundle.ood_sha256 else None,
+        bundle.view,
+        bundle.calibration.prior,
+    )
     return scored, problems
 
 

@@ -186,6 +186,7 @@ def predictions(
         "image_id": list(rows.image_ids),
         "split": split,
         "features": list(found["features"]),
+        "middle": list(found["middle"]),
     }
     for prefix, name in (("logit", "logits"), ("plain", "plain_logits")):
         columns |= {f"{prefix}_{code}": found[name][:, index] for index, code in enumerate(view.classes)}

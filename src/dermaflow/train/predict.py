@@ -1,4 +1,4 @@
-"""Logits and features of images, each the mean over the test-time views, as the service takes them."""
+"""Logits and features of images, as the service takes them: means over the test-time views, but `middle`."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,7 +14,7 @@ from dermaflow.train.batches import Reader, Rows, plain_batches
 
 Floats = NDArray[np.float32]
 
-KEPT: Final = ("logits", "plain_logits", "features")
+KEPT: Final = ("logits", "plain_logits", "features", "middle")
 
 
 def predict(
@@ -41,14 +41,11 @@ def predict(
         workers: processes that load.
 
     Returns:
-        logits and plain_logits (n, classes), features (n, width).
+        logits and plain_logits (n, classes), features (n, width), each the mean over the views; middle (n,
+        channels), of the untouched view.
     """
     unknown = np.full(len(image_ids), -1, np.int64)
     rows = Rows(tuple(image_ids), patients, unknown, centres=unknown)
-    classes = network.head.out_features
-    if not len(rows):
-        widths = (classes, classes, network.width)
-        return {name: np.zeros((0, width), np.float32) for name, width in zip(KEPT, widths, strict=True)}
     was_training = network.training
     network.eval()
     parts: list[list[Tensor]] = [[] for _ in KEPT]
@@ -57,16 +54,23 @@ def predict(
         torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
     ):
         for image, patient, *_ in plain_batches(rows, reader, input_px, batch, workers):
-            for part, mean in zip(parts, _mean_over_views(network, image, patient, views), strict=True):
-                part.append(mean)
+            for part, said in zip(parts, _over_views(network, image, patient, views), strict=True):
+                part.append(said)
+        if not len(rows):  # no case, but all columns
+            blank = (
+                torch.zeros(1, input_px, input_px, 3, dtype=torch.uint8),
+                torch.zeros(1, patients.shape[1]),
+            )
+            parts = [[said[:0]] for said in _over_views(network, *blank, views=1)]
     network.train(was_training)
     return {name: torch.cat(part).numpy() for name, part in zip(KEPT, parts, strict=True)}
 
 
-def _mean_over_views(network: Network, image: Tensor, patient: Tensor, views: int) -> list[Tensor]:
+def _over_views(network: Network, image: Tensor, patient: Tensor, views: int) -> list[Tensor]:
     device = network.head.weight.device
     known = patient.to(device)
     outputs = [
         network(torch.from_numpy(view).to(device), known) for view in dihedral_views(image.numpy(), views)
     ]
-    return [torch.stack([getattr(out, name) for out in outputs]).mean(dim=0).float().cpu() for name in KEPT]
+    means = [torch.stack([getattr(out, name) for out in outputs]).mean(dim=0) for name in KEPT[:-1]]
+    return [said.float().cpu() for said in (*means, outputs[0].middle)]

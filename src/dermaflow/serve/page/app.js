@@ -120,6 +120,13 @@ function showRisk(answer) {
   );
 }
 
+function showSet({ prediction_set: codes, set_coverage: coverage }, names) {
+  element("set").hidden = coverage === null;
+  const listed = codes.length ? codes.map((code) => names[code] ?? code).join("; ") : "none reaches its threshold";
+  element("set").textContent =
+    `Not ruled out: ${listed}. Such a list holds the diagnosis in about ${setting(coverage ?? 0)} of the cases of each diagnosis.`;
+}
+
 function showTable(probabilities, names) {
   const rows = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
   element("all").replaceChildren();
@@ -140,14 +147,26 @@ function showAnswer(answer, names) {
     ["Sex", chosenWords("sex")],
     ["Body site", chosenWords("site")],
   ]);
-  showBars(answer.top3);
-  showRisk(answer);
+  const given = answer.top3.length > 0;
+  element("abstained").hidden = answer.abstained === null;
+  element("abstained-why").textContent = given
+    ? "The probabilities below mean little: this image is unlike the dermoscopic images that the networks learned from."
+    : answer.abstained;
+  element("force").parentElement.hidden = given;
+  element("findings").hidden = !given;
+  element("imputed").hidden = !given;
+  element("details").hidden = !given;
+  if (given) {
+    showBars(answer.top3);
+    showSet(answer.decision, names);
+    showRisk(answer);
+    showTable(answer.probabilities, names);
+  }
   const missing = answer.imputed.map((field) => FIELD_NAMES[field]);
   element("imputed").textContent = missing.length
     ? `Not given and filled in from the training data: ${missing.join(", ")}.`
     : "All patient fields were given; nothing was filled in.";
   element("answer-notice").textContent = answer.notice.replace("Not a medical device.", "").trim();
-  showTable(answer.probabilities, names);
   describe(element("provenance"), [
     ["Model version", answer.model.version],
     ["Code (git)", answer.model.git_commit],
@@ -158,7 +177,7 @@ function showAnswer(answer, names) {
   element("promise").hidden = true;
   element("answer").hidden = false;
   const said = answer.top3.map(({ name, probability }) => `${name} ${percent(probability)}`);
-  showStatus(`Result: ${said.join(", ")}.`, "done");
+  showStatus(given ? `Result: ${said.join(", ")}.` : `No diagnosis. ${answer.abstained}`, "done");
 }
 
 // Plain words of all classes, asked for once; without them the table shows codes.
@@ -184,8 +203,7 @@ async function ask(body) {
   return answer;
 }
 
-async function assess(event) {
-  event.preventDefault();
+async function assess(force) {
   showError("");
   if (!input.files[0]) {
     showError("Choose an image first.");
@@ -202,7 +220,9 @@ async function assess(event) {
   setBusy(true);
   showStatus("Assessing the image.", "busy");
   try {
-    const answer = await ask(new FormData(form));
+    const body = new FormData(form);
+    if (force) body.set("force", "true");
+    const answer = await ask(body);
     const names = await classNames;
     if (mine !== asked) return;
     showAnswer(answer, names);
@@ -216,7 +236,11 @@ async function assess(event) {
   }
 }
 
-form.addEventListener("submit", assess);
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  assess(false);
+});
+element("force").addEventListener("click", () => assess(true));
 form.addEventListener("reset", () => setTimeout(chosen));
 input.addEventListener("change", chosen);
 for (const id of ["age", "sex", "site"]) {
