@@ -15,11 +15,11 @@ from starlette.testclient import TestClient
 
 from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
-from dermaflow.serve import form, inference, pages
+from dermaflow.serve import champion, form, inference, pages
 from dermaflow.serve.app import application
 from dermaflow.serve.guard import CONTENT_SECURITY_POLICY, Turnstile
 from dermaflow.taxonomy import SEXES, SITES
-from helpers_bundle import other_thing, picture
+from helpers_bundle import other_thing, picture, tiny_bundle
 
 
 def metrics_text():
@@ -397,6 +397,15 @@ def test_model_and_documents_follow_the_view(loaded, runners, view):
     answer = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]
     assert answer["properties"]["probabilities"]["anyOf"][0]["required"] == classes
     assert all(f"<td>{code}</td>" in client.get("/api").text for code in classes)
+
+
+def test_the_information_page_says_of_other_things_what_the_bundle_does(loaded, tmp_path):
+    tiny_bundle(tmp_path, detector=False)
+    blind = champion.load(tmp_path)
+    for one, said in ((loaded["nine"], "it declines"), (blind, "still answers")):
+        text = TestClient(application(one, one.open(threads=1))).get("/info").text
+        assert said in text
+        assert ("it declines" in text) != ("still answers" in text)
 
 
 def test_the_answer_fits_our_own_openapi(client, jpeg):

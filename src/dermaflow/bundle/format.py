@@ -67,8 +67,8 @@ class Bundle:
         views: test-time views, 1, 4 or 8.
         calibration: logits to probabilities.
         imputer: fills missing patient fields.
-        decision: operating point and prediction-set thresholds, chosen out of fold:
-            `malignant_threshold`, `sensitivity`, `set_thresholds` (one a class).
+        decision: operating point and prediction-set thresholds, chosen out of fold: `malignant_threshold`,
+            `sensitivity`, `set_thresholds` (one a class), `set_coverage`.
         ood_sha256: of `ood.FILE` beside it, which tells images of other things; None: nothing does.
         metrics: headline figures on the hold-out, as in ensemble/metrics.json.
         inputs: digests of the files that it was made from.

@@ -28,6 +28,12 @@ PATHS: Final = {
     "/icon.svg": "icon.svg",
 }
 """Each address and its file in page/."""
+OTHER_THINGS: Final = {
+    True: "An image that is plainly something else, such as a face, a cat or a page of text, it declines. A "
+    "rash, a wound or an unknown growth seen through a dermatoscope may pass, and then gets one of these names.",
+    False: "Shown a rash, an eye or a cat, it still answers with one of them.",
+}
+"""What the page says of them, by whether the bundle can tell."""
 
 
 def routes(loaded: Loaded) -> list[Route]:
@@ -63,6 +69,7 @@ def _values(loaded: Loaded) -> dict[str, str]:
         "sites": "".join(_option(site) for site in SITES),
         "sex_words": ", ".join(SEXES),
         "site_words": ", ".join(SITES),
+        "other_things": OTHER_THINGS[loaded.bundle.ood_sha256 is not None],
         "max_age": str(MAX_AGE_YEARS),
         "max_mb": str(MAX_BODY_BYTES // 2**20),
         "refusals": "".join(f"<tr><td>{code}</td><td>{text}</td></tr>" for code, text in REFUSALS.items()),
