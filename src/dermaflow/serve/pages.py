@@ -29,8 +29,8 @@ PATHS: Final = {
 }
 """Each address and its file in page/."""
 OTHER_THINGS: Final = {
-    True: "An image that is plainly something else, such as a face, a cat or a page of text, it declines. A "
-    "rash, a wound or an unknown growth seen through a dermatoscope may pass, and then gets one of these names.",
+    True: "An image that is plainly something else (a face, a cat, a page of text) it declines. A rash, a "
+    "wound or an unknown growth seen through a dermatoscope may pass, and then gets one of these names.",
     False: "Shown a rash, an eye or a cat, it still answers with one of them.",
 }
 """What the page says of them, by whether the bundle can tell."""
