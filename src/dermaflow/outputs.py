@@ -342,7 +342,7 @@ predictions = Table(
         "image_id": _ID,
         "split": Column("str", "out_of_fold or hold_out"),
         "features": Column("object", "pooled features, mean over the views, float32 list"),
-        "middle": Column("object", "means of the half-way maps of the untouched view, float32 list"),
+        "middle": Column("object", "means and deviations of the half-way maps, untouched view, float32 list"),
     },
     open_ended=True,
 )

@@ -68,7 +68,7 @@ def test_inputs_and_outputs_keep_the_contract(exported):
         "plain_logits": ["batch", 9],
         "features": ["batch", 256],
         "cam": ["batch", 9, 2, 2],
-        "middle": ["batch", 80],
+        "middle": ["batch", 96],
     }
     assert graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
 

@@ -38,10 +38,10 @@ def test_the_mean_of_a_map_and_the_bias_give_the_plain_logit(backbone, cases):
     assert out.features.shape == (4, network.width)
     levels = network.backbone.feature_info
     channels = [level["num_chs"] for level in (levels if isinstance(levels, list) else levels.get_dicts())]
-    assert out.middle.shape == (
-        4,
-        channels[(len(channels) - 1) // 2] + channels[(len(channels) - 1) // 2 + 1],
-    )
+    assert out.middle.shape == (4, 2 * channels[(len(channels) + 1) // 2])
+    deviations = out.middle[:, out.middle.shape[1] // 2 :]
+    assert (deviations > 0).any()
+    assert torch.isfinite(out.middle).all()
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "tf_efficientnet_b4", "test_vit"])

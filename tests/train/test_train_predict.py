@@ -39,5 +39,5 @@ def test_no_images_give_empty_arrays_of_the_right_width(reader, tiny_model):
         "logits": (0, 3),
         "plain_logits": (0, 3),
         "features": (0, network.width),
-        "middle": (0, 80),
+        "middle": (0, 96),
     }

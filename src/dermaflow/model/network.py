@@ -1,7 +1,7 @@
 """The network: image and patient in, logits with and without patient data, features and maps out.
 
     image (n, h, w, 3) uint8 -> normalised -> backbone -> maps (n, width, y, x) -> mean -> features
-    middle       = mean of the maps half-way through       tells images of other things apart: bundle.ood
+    middle       = mean and deviation of the maps half-way  tells images of other things apart: bundle.ood
     plain_logits = W features + b                          meaningful alone: patients are dropped in training
     logits       = plain_logits + U embedding(patient)     linear in the features, so the maps stay exact
     cam          = W maps                                  its mean over y and x, plus b, is plain_logits
@@ -36,7 +36,7 @@ class Output(NamedTuple):
         plain_logits: shape (n, classes), from the image alone.
         features: shape (n, width), pooled.
         cam: shape (n, classes, y, x), class activation maps.
-        middle: shape (n, channels), means of the maps of two levels half-way through the backbone.
+        middle: shape (n, 2 * channels), means and standard deviations of the maps half-way through.
     """
 
     logits: Tensor
@@ -62,8 +62,7 @@ class Network(nn.Module):
         config: dict[str, Any] = getattr(backbone, "pretrained_cfg", {})
         self.backbone = backbone
         self.width = int(getattr(backbone, "num_features"))  # noqa: B009 - nn.Module's own types hide it
-        half = (len(getattr(backbone, "feature_info")) - 1) // 2  # noqa: B009 - of five levels the third
-        self.half_way = [half, half + 1]
+        self.half_way = (len(getattr(backbone, "feature_info")) + 1) // 2  # noqa: B009 - of five the fourth
         for name, key in (("mean", "mean"), ("deviation", "std")):  # of the pretraining, as timm knows it
             value = 255 * torch.tensor(config[key]).view(1, 3, 1, 1)
             self.register_buffer(name, value, persistent=False)
@@ -94,21 +93,22 @@ class Network(nn.Module):
         """
         pixels = (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
         maps, half_way = self._maps(pixels)
+        variance, mean = torch.var_mean(half_way, (2, 3), correction=0)
         features = maps.mean((2, 3))
         plain = self.head(self._dropped(features))
         logits = plain + self._patient_logits(patient)
         cam = torch.einsum("nfyx,cf->ncyx", maps, self.head.weight)
-        return Output(logits, plain, features, cam, torch.cat([level.mean((2, 3)) for level in half_way], 1))
+        return Output(logits, plain, features, cam, torch.cat([mean, variance.sqrt()], dim=1))
 
     def new_layers(self) -> list[nn.Parameter]:
         """The parameters that no pretraining has seen."""
         added = [self.head] if self.patient is None else [self.head, self.patient]
         return [parameter for module in added for parameter in module.parameters()]
 
-    def _maps(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         maps: Tensor
-        half_way: list[Tensor]
-        maps, half_way = self.backbone.forward_intermediates(pixels, self.half_way)  # type: ignore[operator]
+        half_way: Tensor
+        maps, [half_way] = self.backbone.forward_intermediates(pixels, [self.half_way])  # type: ignore[operator]
         if maps.ndim == 3:  # noqa: PLR2004 - transformers: tokens (n, prefix + side * side, width)
             tokens = maps[:, int(getattr(self.backbone, "num_prefix_tokens", 0)) :]
             side = round(tokens.shape[1] ** 0.5)
