@@ -15,8 +15,8 @@ from dermaflow.taxonomy import MALIGNANT, NAMES
 
 NOT_A_DEVICE: Final = "Not a medical device."
 OTHER_THING: Final = (
-    "This image is unlike the dermoscopic images that the networks learned from, so no diagnosis is given. "
-    "Is it a sharp, evenly lit dermoscopic image with the lesion in the middle?"
+    "This image is unlike the dermoscopic images that the networks learned from, and what they say of it "
+    "means little. Is it a sharp, evenly lit dermoscopic image with the lesion in the middle?"
 )
 
 

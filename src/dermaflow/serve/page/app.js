@@ -149,9 +149,7 @@ function showAnswer(answer, names) {
   ]);
   const given = answer.top3.length > 0;
   element("abstained").hidden = answer.abstained === null;
-  element("abstained-why").textContent = given
-    ? "The probabilities below mean little: this image is unlike the dermoscopic images that the networks learned from."
-    : answer.abstained;
+  element("abstained-why").textContent = given ? answer.abstained : `No diagnosis is given. ${answer.abstained}`;
   element("force").parentElement.hidden = given;
   element("findings").hidden = !given;
   element("imputed").hidden = !given;
