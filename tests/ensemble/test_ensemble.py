@@ -8,10 +8,12 @@ import pytest
 
 from dermaflow import outputs
 from dermaflow.bundle.apply import Calibration, prediction_sets
-from dermaflow.ensemble import blend, calibrate, conformal
+from dermaflow.bundle.ood import OodDetector
+from dermaflow.ensemble import blend, calibrate, conformal, ood
 from dermaflow.ensemble.ensemble import decide, ensemble
 from dermaflow.ensemble.params import EnsembleParams
 from dermaflow.evaluate import members, metrics
+from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.taxonomy import NINE
 from tests_predictions import SHARES, made_cases, made_funnel, made_member, made_members
@@ -179,20 +181,27 @@ def test_the_decision_holds_what_the_bundle_ships(world):
 
 
 def test_the_share_of_the_hold_out_that_is_declined_is_counted_by_centre(world):
-    cases, _, found, result = world
-    ids = list(cases.image_id[cases.split == "hold_out"])
+    cases, holdout, found, result = world
+    near = OodDetector(result.detector.means, tuple(2 * scale for scale in result.detector.scales))
+    truth = members.labelled(cases, holdout, "hold_out")
+    answers = Answers.of(result.predictions, NINE, members.natural_prior(cases, NINE), truth)
+    figures = ood.on_hold_out(near, found, answers, FAST)
+    ids = list(answers.cases.image_id)
     rows = [m.frame[m.frame.split == "hold_out"].set_index("image_id").middle.loc[ids] for m in found]
-    above = result.detector.scores([np.stack(list(row)) for row in rows]) > 1
-    figures = result.metrics["hold_out"]["out_of_distribution"]
+    above = near.scores([np.stack(list(row)) for row in rows]) > 1
+    assert 0 < above.mean() < 1
     assert figures["false_alarms"]["value"] == pytest.approx(above.mean(), abs=1e-6)
-    assert sum(row["cases"] for row in figures["centres"].values()) == len(ids)
+    centre = answers.cases.centre.to_numpy()
+    assert set(figures["centres"]) == set(centre)
+    for name, row in figures["centres"].items():
+        own = above[centre == name]
+        assert (row["cases"], row["false_alarms"]) == (len(own), pytest.approx(own.mean(), abs=1e-6))
+    assert set(result.metrics["hold_out"]["out_of_distribution"]) == {"false_alarms", "centres"}
 
 
 def test_another_wanted_sensitivity_moves_the_threshold(world):
     cases, holdout, _, result = world
     train = members.labelled(cases, holdout, "out_of_fold")
-    from dermaflow.evaluate.answers import Answers
-
     answers = Answers.of(result.predictions, NINE, members.natural_prior(cases, NINE), train)
     low, high = (
         decide(answers, EnsembleParams(sensitivity=share))["malignant_threshold"] for share in (0.8, 0.99)

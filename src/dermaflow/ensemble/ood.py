@@ -110,6 +110,6 @@ def _gaussian(seen: Floats, weights: Floats) -> tuple[Floats, Floats]:
     weights = (weights / weights.mean())[:, None]
     mean = (weights * seen).mean(axis=0)
     spread = np.sqrt((weights * (seen - mean) ** 2).mean(axis=0))
-    spread = np.where(spread > 0, spread, 1)
+    spread = np.where(spread > 1e-6 * np.abs(mean), spread, 1)  # else a channel that stands still
     precision = LedoitWolf(assume_centered=True).fit(np.sqrt(weights) * (seen - mean) / spread).precision_
     return mean, np.asarray(np.linalg.cholesky(precision) / spread[:, None])
