@@ -98,6 +98,30 @@ def test_the_diagnoses_that_are_not_ruled_out_are_named(page, image, loaded):
     assert page.inner_text("#set").startswith(f"Not ruled out: {names}. ")
 
 
+INK = "document.getElementById('map').toDataURL()"
+
+
+def test_the_evidence_is_drawn_over_what_the_networks_see_for_each_of_the_three(page, context, image, loaded):
+    assess(page, image, "55", "male", "torso")
+    page.wait_for_function("document.getElementById('map-words').textContent")
+    names = [NAMES[code] for code, _ in inference.answer(
+        image.read_bytes(), Patient(55, "male", "torso"), loaded.open()
+    ).top3]  # fmt: skip
+    assert page.locator("#map-choice label").all_inner_texts() == [f" {name}" for name in names]
+    assert f"evidence for {names[0]}: " in page.get_attribute("#map", "aria-label")
+    first = page.evaluate(INK)
+    page.locator("#map-choice input").nth(1).check()
+    assert f"evidence for {names[1]}: " in page.get_attribute("#map", "aria-label")
+    second = page.evaluate(INK)
+    assert first != second
+    page.locator("#strength").fill("0")
+    plain = page.evaluate(INK)
+    assert plain != second
+    page.locator("#map-choice input").nth(0).check()
+    assert page.evaluate(INK) == plain
+    assert context.watch.complaints == []
+
+
 def test_all_diagnoses_can_be_opened(page, image, loaded):
     assess(page, image)
     page.click("summary")

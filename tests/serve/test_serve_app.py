@@ -39,8 +39,9 @@ def test_the_answer_is_the_contracts(client, runners, loaded, jpeg):
     assert body == {key: value for key, value in expected.to_json().items() if key != "elapsed_ms"}
     assert set(body) == {
         "top3", "probabilities", "melanoma_probability", "malignant_probability", "decision", "abstained",
-        "ood_score", "imputed", "model", "notice",
+        "ood_score", "evidence", "imputed", "model", "notice",
     }  # fmt: skip
+    assert body["evidence"] is None
     assert set(body["model"]) == {"version", "git_commit", "data_md5", "mlflow_run_id"}
     assert body["abstained"] is None
     assert body["ood_score"] < 1
@@ -66,6 +67,14 @@ def test_an_image_of_something_else_gets_no_probabilities_unless_they_are_asked_
     assert int(after[1]) == int(before[1]) + 3
 
 
+def test_evidence_is_given_for_the_three_when_it_is_asked_for_and_none_of_what_is_withheld(client, jpeg):
+    answer = ask(client, jpeg, explain="true").json()
+    assert list(answer["evidence"]["maps"]) == [entry["diagnosis"] for entry in answer["top3"]]
+    assert answer["probabilities"] == ask(client, jpeg).json()["probabilities"]
+    assert ask(client, other_thing(), explain="true").json()["evidence"] is None
+    assert ask(client, other_thing(), explain="true", force="true").json()["evidence"] is not None
+
+
 def test_an_empty_or_absent_field_is_missing(client, jpeg):
     empty = ask(client, jpeg, age="", sex=" ", site="").json()
     absent = ask(client, jpeg).json()
@@ -87,7 +96,7 @@ def test_ages_in_range_are_taken(client, jpeg, age):
         ("age", "1e"), ("age", "5_5"), ("age", "\N{ARABIC-INDIC DIGIT FIVE}"), ("age", "old"),
         ("age", "0x20"), ("sex", "Male"), ("sex", "m"), ("sex", "unknown"),
         ("site", "arm"), ("site", "anterior torso"), ("site", "2"), ("site", "\N{SNOWMAN}"),
-        ("force", "yes"),
+        ("force", "yes"), ("explain", "1"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_a_400_that_names_the_field(client, jpeg, field, value):
@@ -384,7 +393,7 @@ def test_the_page_offers_the_sites_and_sexes_of_the_taxonomy(client):
     text = client.get("/").text
     offered = re.findall(r'<option value="([^"]+)"', text)
     assert offered == [*SEXES, *SITES]
-    assert text.count("<label") == 4  # image, age, sex, site
+    assert text.count("<label") == 6  # image, age, sex, site
 
 
 @pytest.mark.parametrize("view", ["nine", "isic2018"])
@@ -413,7 +422,8 @@ def test_the_answer_fits_our_own_openapi(client, jpeg):
 
     document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
-    jsonschema.validate(ask(client, jpeg).json(), schemas["Answer"])
+    for explain in ("true", "false"):
+        jsonschema.validate(ask(client, jpeg, explain=explain).json(), schemas["Answer"])
     for force in ("true", "false"):
         jsonschema.validate(ask(client, other_thing(), force=force).json(), schemas["Answer"])
     jsonschema.validate(ask(client, b"x").json(), schemas["Error"])

@@ -103,7 +103,7 @@ async def _predict(request: Request) -> Response:
         async with state.turnstile.place() as turn:
             sent = await form.read(request)
             work = partial(inference.answer, sent.file, sent.patient, state.runner, state.loaded.model)
-            answer = await in_turn(turn, partial(work, force=sent.force))
+            answer = await in_turn(turn, partial(work, force=sent.force, explain=sent.explain))
     except DataError as error:
         REFUSALS.labels(400).inc()
         raise HTTPException(400, f"{error.where}: {error.what}") from None

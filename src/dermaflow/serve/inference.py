@@ -11,6 +11,7 @@ from dermaflow.bundle.apply import prediction_sets
 from dermaflow.bundle.ood import BORDER
 from dermaflow.bundle.run import Runner
 from dermaflow.impute.apply import Patient, vectors
+from dermaflow.serve.evidence import Evidence, blended
 from dermaflow.taxonomy import MALIGNANT, NAMES
 
 NOT_A_DEVICE: Final = "Not a medical device."
@@ -30,6 +31,7 @@ class Answer:
         decision: the bundle's operating point and prediction sets, chosen out of fold.
         ood_score: how unlike the training images this one is, in units of the border; None: not known.
         forced: whether the probabilities were asked for whatever the image shows.
+        evidence: where in the image it lies; None if it was not asked for.
         notice: the bundle's sentence that stands beside each answer.
         model: provenance: version, git_commit, data_md5, mlflow_run_id.
         elapsed_ms: from the file's bytes to the probabilities.
@@ -40,6 +42,7 @@ class Answer:
     decision: Mapping[str, Any] = field(default_factory=dict)
     ood_score: float | None = None
     forced: bool = False
+    evidence: Evidence | None = None
     notice: str = ""
     model: Mapping[str, str] = field(default_factory=dict)
     elapsed_ms: float = 0.0
@@ -84,6 +87,7 @@ class Answer:
         """Return the body of `POST /predict`; what is withheld is null or empty."""
         shown = not self.withheld
         top3 = [{"diagnosis": code, "name": NAMES[code], "probability": value} for code, value in self.top3]
+        evidence = self.evidence.to_json(code for code, _ in self.top3) if self.evidence else None
         return {
             "top3": top3 if shown else [],
             "probabilities": self.probabilities if shown else {},
@@ -98,6 +102,7 @@ class Answer:
             },
             "abstained": self.abstained,
             "ood_score": self.ood_score,
+            "evidence": evidence if shown else None,
             "imputed": list(self.imputed),
             "model": dict(self.model),
             "notice": self.notice if NOT_A_DEVICE in self.notice else f"{self.notice} {NOT_A_DEVICE}".strip(),
@@ -112,6 +117,7 @@ def answer(
     model: Mapping[str, str] | None = None,
     *,
     force: bool = False,
+    explain: bool = False,
 ) -> Answer:
     """Tell what the ensemble makes of one image.
 
@@ -121,6 +127,7 @@ def answer(
         runner: the open networks.
         model: provenance to hand on.
         force: tell the probabilities whatever the image shows.
+        explain: tell also where in the image the evidence lies.
 
     Raises:
         DataError: the file is no image, damaged or too large.
@@ -130,14 +137,16 @@ def answer(
     pixels = runner.pixels([file])
     said = runner(pixels, vectors([filled]))
     probabilities = runner.bundle.calibration.probabilities(said.logits)[0]  # (classes,)
-    elapsed_ms = (time.perf_counter() - start) * 1000
     bundle = runner.bundle
+    where = blended(pixels, said.cams, bundle, probabilities) if explain else None
+    elapsed_ms = (time.perf_counter() - start) * 1000
     return Answer(
         probabilities=dict(zip(bundle.view.classes, probabilities.tolist(), strict=True)),
         imputed=filled.imputed,
         decision=bundle.decision,
         ood_score=None if said.ood_scores is None else float(said.ood_scores[0]),
         forced=force,
+        evidence=where,
         notice=bundle.notice,
         model=model or {},
         elapsed_ms=elapsed_ms,

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from dermaflow.serve.champion import PROVENANCE, Loaded
-from dermaflow.serve.form import BODY_SECONDS, FORCE, MAX_AGE_YEARS, MAX_BODY_BYTES
+from dermaflow.serve.form import BODY_SECONDS, MAX_AGE_YEARS, MAX_BODY_BYTES, YES_OR_NO
 from dermaflow.taxonomy import SEXES, SITES
 
 PROBABILITY: Final = {"type": "number", "minimum": 0, "maximum": 1}
@@ -72,8 +72,12 @@ def _request() -> dict[str, Any]:
             "sex": {"enum": ["", *SEXES], "description": "Empty or left out is missing."},
             "site": {"enum": ["", *SITES], "description": "Body site; empty or left out is missing."},
             "force": {
-                "enum": ["", *FORCE],
+                "enum": ["", *YES_OR_NO],
                 "description": "true: tell the probabilities even if the model abstains.",
+            },
+            "explain": {
+                "enum": ["", *YES_OR_NO],
+                "description": "true: tell also where in the image the evidence for each of the three lies.",
             },
         },
     }
@@ -107,10 +111,27 @@ def _answer(classes: tuple[str, ...]) -> dict[str, Any]:
             ),
             "abstained": {"type": ["string", "null"]},
             "ood_score": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]},
+            "evidence": {"anyOf": [_evidence(classes), {"type": "null"}]},
             "imputed": {"type": "array", "items": {"enum": ["age", "sex", "site"]}},
             "model": _object({key: {"type": "string"} for key in PROVENANCE}),
             "notice": {"type": "string"},
             "elapsed_ms": {"type": "number", "minimum": 0},
+        }
+    )
+
+
+def _evidence(classes: tuple[str, ...]) -> dict[str, Any]:
+    grid = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+    return _object(
+        {
+            "seen_png": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"},
+            "maps": {
+                "type": "object",
+                "minProperties": 3,
+                "maxProperties": 3,
+                "properties": dict.fromkeys(classes, grid),
+                "additionalProperties": False,
+            },
         }
     )
 

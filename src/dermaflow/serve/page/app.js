@@ -140,6 +140,67 @@ function showTable(probabilities, names) {
   }
 }
 
+const FOR = [20, 70, 255]; // blue: no colour of skin
+const AGAINST = [255, 150, 0];
+
+// A map's fields as one small picture; the browser smooths it when it is drawn larger.
+function tinted(map) {
+  const height = map.length;
+  const width = map[0].length;
+  const largest = Math.max(...map.flat().map(Math.abs)) || 1;
+  const small = new OffscreenCanvas(width, height);
+  const pixels = new ImageData(width, height);
+  map.flat().forEach((value, i) => {
+    pixels.data.set([...(value > 0 ? FOR : AGAINST), (255 * Math.abs(value)) / largest], 4 * i);
+  });
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  return small;
+}
+
+function placeOfLargest(map) {
+  const values = map.flat();
+  const index = values.indexOf(Math.max(...values));
+  const third = (position, length) => Math.floor((3 * (position + 0.5)) / length);
+  const vertical = ["top", "", "bottom"][third(Math.floor(index / map[0].length), map.length)];
+  const horizontal = ["left", "", "right"][third(index % map[0].length, map[0].length)];
+  return [vertical, horizontal].filter(Boolean).join(" ") || "middle";
+}
+
+function drawMap({ seen, map, name }) {
+  const canvas = element("map");
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.globalAlpha = 1;
+  context.drawImage(seen, 0, 0, canvas.width, canvas.height);
+  context.globalAlpha = element("strength").value / 100;
+  context.drawImage(tinted(map), 0, 0, canvas.width, canvas.height);
+  canvas.setAttribute("aria-label", `The square that the networks see; most evidence for ${name}: ${placeOfLargest(map)}.`);
+  element("map-words").textContent =
+    `The square that the networks see. Blue speaks for ${name}, orange for other diagnoses. ` +
+    `A coarse hint of ${map[0].length} by ${map.length} fields: it shows neither the lesion's border nor that the answer is right.`;
+}
+
+async function showEvidence({ evidence, top3 }) {
+  element("evidence").hidden = !evidence;
+  if (!evidence) return;
+  const bytes = Uint8Array.from(atob(evidence.seen_png), (byte) => byte.charCodeAt(0));
+  const seen = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+  const options = top3.map(({ diagnosis, name }, i) => {
+    const option = element("map-option").content.cloneNode(true);
+    const radio = option.querySelector("input");
+    radio.checked = i === 0;
+    option.querySelector("span").textContent = name;
+    radio.addEventListener("change", () => choose({ seen, map: evidence.maps[diagnosis], name }));
+    return option;
+  });
+  element("map-choice").replaceChildren(element("map-choice").firstElementChild, ...options);
+  const choose = (chosen) => {
+    element("strength").oninput = () => drawMap(chosen);
+    drawMap(chosen);
+  };
+  choose({ seen, map: evidence.maps[top3[0].diagnosis], name: top3[0].name });
+}
+
 function showAnswer(answer, names) {
   element("subject-image").src = address;
   describe(element("subject"), [
@@ -159,6 +220,7 @@ function showAnswer(answer, names) {
     showSet(answer.decision, names);
     showRisk(answer);
     showTable(answer.probabilities, names);
+    showEvidence(answer);
   }
   const missing = answer.imputed.map((field) => FIELD_NAMES[field]);
   element("imputed").textContent = missing.length
@@ -219,6 +281,7 @@ async function assess(force) {
   showStatus("Assessing the image.", "busy");
   try {
     const body = new FormData(form);
+    body.set("explain", "true");
     if (force) body.set("force", "true");
     const answer = await ask(body);
     const names = await classNames;
