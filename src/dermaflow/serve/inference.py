@@ -87,7 +87,7 @@ class Answer:
         """Return the body of `POST /predict`; what is withheld is null or empty."""
         shown = not self.withheld
         top3 = [{"diagnosis": code, "name": NAMES[code], "probability": value} for code, value in self.top3]
-        evidence = self.evidence.to_json(code for code, _ in self.top3) if self.evidence else None
+        explained = self.evidence if shown else None
         return {
             "top3": top3 if shown else [],
             "probabilities": self.probabilities if shown else {},
@@ -102,7 +102,7 @@ class Answer:
             },
             "abstained": self.abstained,
             "ood_score": self.ood_score,
-            "evidence": evidence if shown else None,
+            "evidence": explained and explained.to_json(code for code, _ in self.top3),
             "imputed": list(self.imputed),
             "model": dict(self.model),
             "notice": self.notice if NOT_A_DEVICE in self.notice else f"{self.notice} {NOT_A_DEVICE}".strip(),

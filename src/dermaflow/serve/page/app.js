@@ -183,8 +183,10 @@ function drawMap({ seen, map, name }) {
 async function showEvidence({ evidence, top3 }) {
   element("evidence").hidden = !evidence;
   if (!evidence) return;
+  const mine = asked;
   const bytes = Uint8Array.from(atob(evidence.seen_png), (byte) => byte.charCodeAt(0));
   const seen = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+  if (mine !== asked) return;
   const options = top3.map(({ diagnosis, name }, i) => {
     const option = element("map-option").content.cloneNode(true);
     const radio = option.querySelector("input");
