@@ -10,7 +10,8 @@ from dermaflow.images.params import ImagesParams
 SHOWN = 12
 
 
-def main(release: str, size: int) -> None:
+def main(release: str, size_px: str) -> None:
+    size = params.whole(size_px, "sizes")
     images = params.load(ImagesParams)
     facts = outputs.facts.of(release).read(["image_id", "part", "file"])
     source = sources.listed(params.root() / "data" / release, facts.image_id, facts.part, facts.file)
@@ -35,4 +36,4 @@ def main(release: str, size: int) -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main, sys.argv[1], int(sys.argv[2]))
+    tell_errors(main, sys.argv[1], sys.argv[2])

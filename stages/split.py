@@ -5,11 +5,11 @@ from functools import partial
 import pandas as pd
 
 from dermaflow import outputs, params, releases, tracking
+from dermaflow.bundle.params import LabelsParams
 from dermaflow.errors import tell_errors
 from dermaflow.splits import legacy, own, sheet
 from dermaflow.splits.params import SplitParams
 from dermaflow.splits.split import split
-from dermaflow.taxonomy import VIEWS
 
 FACTS = ["image_id", "width", "height", "sha256", "readable"]
 LARGE_GROUP = "large_group.csv"
@@ -24,6 +24,7 @@ def keep(pairs: pd.DataFrame) -> str:
 
 def main() -> None:
     names, settings = params.names("releases"), params.load(SplitParams)
+    view = params.load(LabelsParams).labels
     folds = settings.dealt(params.names("folds"))
     tables = {name: outputs.releases.of(name).read() for name in names}
     facts = {name: outputs.facts.of(name).read(FACTS) for name in names}
@@ -35,7 +36,7 @@ def main() -> None:
         params=settings,
         folds=folds,
         missing_images=params.value("ingest.missing_images", str),
-        view=VIEWS[params.value("labels.view", str)],
+        view=view,
         own=own.read(params.root() / "splits" / settings.file, folds) if settings.file else None,
         thumbnails=thumbnails,
         report=keep,

@@ -16,7 +16,8 @@ from dermaflow.train.augment import Augment
 from dermaflow.train.params import AugmentParams, TrainParams
 
 
-def main(model: str, fold: int) -> None:
+def main(model: str, fold_number: str) -> None:
+    fold = params.whole(fold_number, "folds")
     network, train = params.load(ModelParams, model), params.load(TrainParams)
     augment, labels = params.load(AugmentParams), params.load(LabelsParams)
     tables = {"cases": digest(outputs.cases.path), "patients": digest(outputs.patients.path)}
@@ -73,4 +74,4 @@ def main(model: str, fold: int) -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main, sys.argv[1], int(sys.argv[2]))
+    tell_errors(main, sys.argv[1], sys.argv[2])

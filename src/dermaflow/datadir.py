@@ -21,6 +21,7 @@ from dermaflow.params import root
 
 MASKS = "masks"
 DEMO = "demo"
+_BACK = "`git checkout data.dvc` goes back to what was committed."
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ def _refuse(wrong: list[Difference]) -> None:
     remedy = (
         "`rm -r data && make repro` draws the demo again; `make data ISIC=DIR` takes your own data."
         if is_demo()
-        else "`make data ISIC=DIR` takes the data in DIR and updates data.dvc; "
-        "`git checkout data.dvc` goes back to what was committed."
+        else f"`make data ISIC=DIR` takes the data in DIR and updates data.dvc; {_BACK}"
     )
     raise DataError(f"the data differ from data.dvc: {what}", "data/", remedy)
 
@@ -195,9 +195,18 @@ def _hashed() -> dict[str, str]:
 
 
 def _declared() -> dict[str, Any]:
-    """Return data.dvc as a dictionary: meta and outs."""
+    """Return data.dvc as a dictionary: meta and outs.
+
+    Raises:
+        DataError: it is no such thing, say by marks of an unfinished merge.
+    """
     file = root() / "data.dvc"
     if not file.exists():
         return {}
-    value: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DataError(f"not valid YAML: {' '.join(str(error).split())}", file.name, _BACK) from None
+    if not isinstance(value, dict):
+        raise DataError("neither meta nor outs stand there", file.name, _BACK)
     return value

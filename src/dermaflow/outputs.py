@@ -301,7 +301,7 @@ cases = Table(
 """The only list of images after `split`: one row an image of the merged training tables."""
 
 holdout = Table("holdout.parquet", {"image_id": _ID, "diagnosis": Column("str", "one of taxonomy.DIAGNOSES")})
-"""The hold-out's diagnoses; only evaluate, ensemble, stress and promotion read them."""
+"""The hold-out's diagnoses; only evaluate, ensemble and promotion read them."""
 
 pairs = Table(
     "splits/pairs.parquet",

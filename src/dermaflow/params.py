@@ -75,6 +75,21 @@ def value(key: str, kind: type[V], *, file: Path | None = None) -> V:
     return node
 
 
+def whole(text: str, key: str) -> int:
+    """Read a whole number that dvc.yaml took from params.yaml and put on a stage's command line.
+
+    Args:
+        text: of the command line.
+        key: where it stands in params.yaml.
+
+    Raises:
+        ParamsError: it is none, or negative.
+    """
+    if not text.isdecimal():
+        raise ParamsError(f"{key} names {text!r}", FILE, f"Write whole numbers in {key}.")
+    return int(text)
+
+
 def names(section: str, *, file: Path | None = None) -> list[str]:
     """Return a section that is a list of names or the keys of a table, e.g. `releases`, `models`.
 

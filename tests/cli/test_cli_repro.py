@@ -1,5 +1,6 @@
 """`dermaflow repro` tidies outputs/ before and says afterwards where the results differ."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -52,24 +53,74 @@ def test_the_first_stage_that_differs_is_named_and_not_those_that_follow_it(name
         for key in LOCK
         if key not in now
     }
-    assert repro.first_difference({"stages": LOCK}, {"stages": now}) == name
-    assert repro.first_difference({"stages": LOCK}, {"stages": LOCK}) is None
+    assert repro.first_difference({"stages": LOCK}, {"stages": now}, LOCK) == name
+    assert repro.first_difference({"stages": LOCK}, {"stages": LOCK}, LOCK) is None
 
 
-def test_what_a_user_causes_in_a_stage_is_one_line_unless_the_traceback_is_asked_for(project, monkeypatch):
-    (project / "params.yaml").write_text("impute: {age: middle}\n")
+def test_a_stage_of_other_params_that_dvc_lock_remembers_is_no_difference():
+    now = {**LOCK, "train@large-0": stage("outputs/models/large/0")}
+    assert repro.first_difference({"stages": LOCK}, {"stages": now}, LOCK) is None
+    assert repro.first_difference({"stages": LOCK}, {"stages": now}, now) == "train@large-0"
+
+
+def copying(name):
+    return {"cmd": f"cp words.txt outputs/{name}", "deps": ["words.txt"], "outs": [f"outputs/{name}"]}
+
+
+@pytest.mark.slow
+def test_what_is_restored_from_the_cache_is_compared_like_what_ran(project, capsys):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=project)
+    (project / "outputs").mkdir()
+    (project / "words.txt").write_text("some words")
+
+    def stages(*names):
+        (project / "dvc.yaml").write_text(json.dumps({"stages": {name: copying(name) for name in names}}))
+        repro.repro()
+        return capsys.readouterr().out
+
+    committed = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-qm", "1"]
+    assert "From stage one on, the results differ" in stages("one")
+    for command in (["git", "add", "dvc.lock"], committed):
+        subprocess.run(command, check=True, cwd=project)
+    assert stages("one").startswith("Stage 'one' didn't change")
+    assert "From stage two on, the results differ" in stages("one", "two")
+    (project / "outputs/one").unlink()
+    restored = stages("one")
+    assert "is cached - skipping run" in restored
+    assert "The results are those of the committed dvc.lock" in restored
+    assert "Nothing to do" in stages("one")
+
+
+@pytest.mark.parametrize(
+    ("script", "written", "message"),
+    [
+        ("impute.py", "impute: {age: middle}", "outputs/cases.parquet: no such file"),
+        (
+            "split.py",
+            "{releases: [a], folds: [0, 1], split: {}, labels: {view: ten}}",
+            "params.yaml: labels.view is 'ten'",
+        ),
+        ("crop_resize.py isic2018 160px", "sizes: [160px]", "params.yaml: sizes names '160px'"),
+        ("train.py lite0 first", "folds: [first]", "params.yaml: folds names 'first'"),
+    ],
+)
+def test_what_a_user_causes_in_a_stage_is_one_line_unless_the_traceback_is_asked_for(
+    project, monkeypatch, script, written, message
+):
+    (project / "params.yaml").write_text(written)
     for asked in (False, True):
         if asked:
             monkeypatch.setenv("DERMAFLOW_TRACEBACK", "1")
         done = subprocess.run(
-            [sys.executable, ROOT / "stages/impute.py"],
+            [sys.executable, *f"{ROOT}/stages/{script}".split()],
             cwd=project,
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
         assert ("Traceback" in done.stderr) is asked
 
 

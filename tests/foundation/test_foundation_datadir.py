@@ -57,6 +57,22 @@ def test_absent_data_are_an_error_with_the_command(repo, tmp_path_factory):
         datadir.verify()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "<<<<<<< HEAD\nmeta: {}\n=======\nmeta: {source: demo}\n>>>>>>> theirs\n",
+            "not valid YAML: .*line 2",
+        ),
+        ("", "neither meta nor outs stand there"),
+    ],
+)
+def test_a_data_dvc_that_holds_no_hashes_is_named_with_the_way_back(repo, text, message):
+    (repo / "data.dvc").write_text(text)
+    with pytest.raises(DataError, match=rf"data\.dvc: {message}.*git checkout data\.dvc"):
+        datadir.verify_declared()
+
+
 def test_other_data_replace_links_and_an_untouched_demo(repo, tmp_path_factory):
     folder(repo / "data/isic2018", a="drawn")
     folder(repo / "data/masks", m="drawn")

@@ -9,7 +9,6 @@ READERS = {
     "stages/evaluate.py",
     "stages/ensemble.py",
     "stages/bundle.py",
-    "stages/stress.py",
 }
 COMMANDS = {
     "src/dermaflow/cli/data.py",  # export --hold-out

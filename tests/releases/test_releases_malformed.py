@@ -70,6 +70,16 @@ def test_a_wrong_delimiter_is_named(table, sign, word):
     refused(table, rf"row 0 \(header\): the columns are separated by {word}\. Save it with commas")
 
 
+@pytest.mark.parametrize("name", ["2018 lesions", "2018 metadata", "2019 metadata"])
+def test_a_second_table_that_lacks_labelled_images_is_named_with_them(tmp_path, name):
+    release, write, file = TABLES[name]
+    table = release, write(tmp_path), tmp_path / file
+    kept, gone = lines(table[2])[:-1], releases.read(*table[:2]).query("part == 'train'").image_id.iloc[-1]
+    assert all(gone not in line for line in kept)
+    save(table[2], kept)
+    refused(table, rf"1 images of the ground truth are not in it: {gone}\. Take both files")
+
+
 def test_an_empty_file_is_named(table):
     table[2].write_bytes(b"")
     refused(table, "the file is empty. Download it again")

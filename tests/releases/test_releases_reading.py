@@ -307,7 +307,6 @@ def test_a_malformed_ground_truth_is_refused_with_file_and_row(tmp_path, damage,
         ("55,anterior", "old,anterior", r"ages are no number, first 'old'"),
         ("anterior torso", "elbow", r"cells of site hold unknown words: elbow"),
         ("female", "woman", r"cells of sex hold unknown words: woman"),
-        ("ISIC_0000009", "ISIC_0000008", r"1 images of the ground truth are not in it: ISIC_0000009"),
     ],
 )
 def test_a_malformed_metadata_table_is_refused(tmp_path, old, new, message):

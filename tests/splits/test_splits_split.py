@@ -297,6 +297,19 @@ def test_identical_images_with_two_diagnoses_are_both_dropped_and_listed():
         split(merged, facts, conflicts="error")
 
 
+def test_identical_images_are_in_conflict_only_if_the_view_tells_their_diagnoses_apart():
+    merged = world()
+    pair = merged.image_id[merged.diagnosis == "BKL"].iloc[[0, -1]].tolist()
+    merged.loc[merged.image_id.isin(pair), "diagnosis"] = ["AK", "SCC"]
+    facts = facts_of(merged)
+    for table in facts.values():
+        table.loc[table.image_id.isin(pair), "sha256"] = "f" * 64
+    apart, joined = (split(merged, facts, view=VIEWS[name]) for name in ("nine", "isic2018"))
+    assert [why(apart, image) for image in pair] == ["conflicting labels"] * 2
+    assert joined.cases.set_index("image_id").why_dropped[pair].dropna().tolist() == ["identical image"]
+    assert joined.ledger["conflicting_labels"] == []
+
+
 def test_missing_and_unreadable_images_are_dropped_with_their_reason():
     merged = world()
     a, b = merged.image_id.iloc[[0, 40]]

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from dermaflow import outputs
 from dermaflow.errors import DataError, TrainingError
@@ -83,6 +84,20 @@ def test_a_member_predicts_its_fold_and_the_hold_out(trained, tables):
     for prefix in ("logit", "plain"):
         assert [name for name in frame if name.startswith(prefix)] == [f"{prefix}_{c}" for c in SEVEN.classes]
     assert frame.logit_MEL.dtype == np.float32
+
+
+def test_a_further_process_trains_along_and_leaves_the_predictions_to_the_first(train, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    trained = train()
+    assert len(trained.fitted.history) == 2
+    assert not len(outputs.predictions.check(trained.predictions))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_network_trained_on_a_gpu_predicts_there_and_is_written_for_any_machine(trained, tmp_path):
+    assert trained.fitted.network.head.weight.is_cuda
+    write_member(trained, tmp_path)
+    assert not load_member(tmp_path)[0].head.weight.is_cuda
 
 
 def test_a_written_member_loads_to_the_same_predictions(trained, reader, tmp_path):

@@ -27,7 +27,6 @@ class Outputs:
     Attributes:
         logits: shape (n, members, classes), with patient data.
         plain_logits: shape (n, members, classes), without.
-        features: one array (n, width) a member.
         cams: one array (n, classes, h, w) a member: class activation maps of the untouched view.
         ood_scores: shape (n,), of the untouched view: above `ood.BORDER` the image shows something else than
             the training images do; None if the bundle can't tell.
@@ -35,7 +34,6 @@ class Outputs:
 
     logits: Floats
     plain_logits: Floats
-    features: tuple[Floats, ...]
     cams: tuple[Floats, ...]
     ood_scores: NDArray[np.float64] | None
 
@@ -80,23 +78,22 @@ class Runner:
             self._member(session, pixels[member.recipe], patients)
             for session, member in zip(self._sessions, self.bundle.members, strict=True)
         ]
-        logits, plain, features, cams, middle = zip(*per_member, strict=True)
+        logits, plain, cams, middle = zip(*per_member, strict=True)
         scores = self._detector.scores(middle) if self._detector is not None else None
-        return Outputs(np.stack(logits, axis=1), np.stack(plain, axis=1), features, cams, scores)
+        return Outputs(np.stack(logits, axis=1), np.stack(plain, axis=1), cams, scores)
 
     def _member(
         self, session: onnxruntime.InferenceSession, images: NDArray[np.uint8], patients: Floats
-    ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    ) -> tuple[Floats, Floats, Floats, Floats]:
         count, n = self.bundle.views, len(images)
         views = dihedral_views(images, count)
-        logits, plain, features, cam, middle = session.run(
-            ["logits", "plain_logits", "features", "cam", "middle"],
+        logits, plain, cam, middle = session.run(
+            ["logits", "plain_logits", "cam", "middle"],
             {"image": views.reshape(count * n, *images.shape[1:]), "patient": np.tile(patients, (count, 1))},
         )
         return (
             logits.reshape(count, n, -1).mean(axis=0),
             plain.reshape(count, n, -1).mean(axis=0),
-            features.reshape(count, n, -1).mean(axis=0),
             cam[:n],
             middle[:n],
         )

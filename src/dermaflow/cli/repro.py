@@ -24,7 +24,8 @@ def repro() -> None:
 
     Exit code: that of `dvc repro`.
     """
-    for stale in remove_stale(declared_outputs()):
+    declared, stages = flow()
+    for stale in remove_stale(declared):
         print(f"removed {stale}: dvc.yaml no longer names it")
     start = time.monotonic()
     status, ran = _dvc_repro()
@@ -36,7 +37,7 @@ def repro() -> None:
         print(f"Nothing to do: all stages are up to date ({seconds:.1f} s of DVC).")
         return
     print(f"All stages are up to date ({seconds:.0f} s).")
-    left = first_difference(_committed(), _read(root() / "dvc.lock"))
+    left = first_difference(_committed(), _locked(), stages)
     if left is None:
         print("The results are those of the committed dvc.lock, byte for byte.")
     else:
@@ -47,23 +48,26 @@ def repro() -> None:
 
 
 def _dvc_repro() -> tuple[int, bool]:
-    """Run `dvc repro`, passing on what it says; return its exit status and whether a stage ran."""
+    """Run `dvc repro`, passing on what it says; return its status and whether a stage ran or was restored."""
     ran = False
     command = [sys.executable, "-m", "dvc", "repro"]
     with subprocess.Popen(command, cwd=root(), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             sys.stdout.write(line)
             sys.stdout.flush()
-            ran |= line.startswith("Running stage ")
+            ran |= line.startswith("Running stage ") or "is cached - skipping run" in line
     return process.returncode, ran
 
 
-def declared_outputs() -> list[str]:
-    """Return the paths of all outputs that dvc.yaml names, relative to the root."""
+def flow() -> tuple[list[str], set[str]]:
+    """Return the paths of all outputs that dvc.yaml names, relative to the root, and its stages' names."""
     from dvc.repo import Repo  # noqa: PLC0415 - half a second
 
     with Repo(str(root())) as repo:
-        return [str(out.def_path) for out in repo.index.outs if str(out.def_path).startswith(outputs.DIR)]
+        paths = [str(out.def_path) for out in repo.index.outs]
+        return [path for path in paths if path.startswith(outputs.DIR)], {
+            str(stage.addressing) for stage in repo.index.stages
+        }
 
 
 def remove_stale(declared: Iterable[str]) -> list[str]:
@@ -88,9 +92,16 @@ def remove_stale(declared: Iterable[str]) -> list[str]:
     return removed
 
 
-def first_difference(committed: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """Name the first stage, in the order of the flow, whose record differs from the committed one."""
-    old, new = committed.get("stages", {}), now.get("stages", {})
+def first_difference(committed: dict[str, Any], now: dict[str, Any], stages: Iterable[str]) -> str | None:
+    """Name the first stage, in the order of the flow, whose record differs from the committed one.
+
+    Args:
+        committed: dvc.lock as committed.
+        now: dvc.lock as it is; it remembers stages of other params, too.
+        stages: those that there are.
+    """
+    old = committed.get("stages", {})
+    new = {name: entry for name, entry in now.get("stages", {}).items() if name in set(stages)}
     changed = {name for name, entry in new.items() if old.get(name) != entry}
     made_by = {out["path"]: name for name, entry in new.items() for out in entry.get("outs", [])}
 
@@ -113,6 +124,7 @@ def _committed() -> dict[str, Any]:
     return value
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _locked() -> dict[str, Any]:
+    file = root() / "dvc.lock"
     value: dict[str, Any] = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.exists() else {}
     return value

@@ -161,17 +161,15 @@ def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published
     """Return what the two optional tables know of each training image, in the order of the ids."""
     known: Columns = {"centre": "HAM"}
     if metadata is not None:
-        frame = pd.DataFrame(
-            {
-                "age_years": published.ages(metadata),
-                "sex": published.sexes(metadata),
-                "site": published.sites(metadata, SITES),
-                "raw_site": metadata.cells["site"].replace("", pd.NA),
-                "lesion_id": published.text(metadata.cells["lesion_id"]),
-                "confirm_type": published.sites(metadata, CONFIRMED, "confirm_type"),
-            }
-        ).set_index(metadata.cells["image_id"])
-        known |= {str(name): frame[name].reindex(ids).set_axis(ids.index) for name in frame}
+        fields: Columns = {
+            "age_years": published.ages(metadata),
+            "sex": published.sexes(metadata),
+            "site": published.sites(metadata, SITES),
+            "raw_site": metadata.cells["site"].replace("", pd.NA),
+            "lesion_id": published.text(metadata.cells["lesion_id"]),
+            "confirm_type": published.sites(metadata, CONFIRMED, "confirm_type"),
+        }
+        known |= published.aligned(metadata, fields, ids)
     lesions = published.read(
         folder,
         FILES["lesions"],
@@ -179,18 +177,9 @@ def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published
         required=False,
     )
     if lesions is not None:
-        absent = ids[~ids.isin(lesions.cells["image_id"])]
-        if len(absent):
-            raise DataError(
-                f"{len(absent)} images of the ground truth are not in it: {first_ten(absent)}",
-                lesions.name,
-                "Take both files from the same download, or remove this one.",
-            )
-        frame = pd.DataFrame(
-            {
-                "lesion_id": published.text(lesions.cells["lesion_id"]),
-                "confirm_type": published.sites(lesions, CONFIRMED, "confirm_type"),
-            }
-        ).set_index(lesions.cells["image_id"])
-        known |= {str(name): frame[name].reindex(ids).set_axis(ids.index) for name in frame}
+        fields: Columns = {
+            "lesion_id": published.text(lesions.cells["lesion_id"]),
+            "confirm_type": published.sites(lesions, CONFIRMED, "confirm_type"),
+        }
+        known |= published.aligned(lesions, fields, ids)
     return known

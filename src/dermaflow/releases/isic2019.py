@@ -11,7 +11,6 @@ from typing import Final
 import pandas as pd
 
 from dermaflow import taxonomy
-from dermaflow.errors import DataError, first_ten
 from dermaflow.releases import published
 from dermaflow.releases.rows import Columns, join, part
 
@@ -92,20 +91,7 @@ def _patients(metadata: published.Published) -> Columns:
 
 def _aligned(metadata: published.Published, ids: "pd.Series[str]") -> Columns:
     """Return the training metadata in the order of the ground truth."""
-    absent = ids[~ids.isin(metadata.cells["image_id"])]
-    if len(absent):
-        raise DataError(
-            f"{len(absent)} images of the ground truth are not in it: {first_ten(absent)}",
-            metadata.name,
-            "Take both files from the same download, or remove this one.",
-        )
     lesion = published.text(metadata.cells["lesion_id"])
     prefix = lesion.str[:3]
-    frame = pd.DataFrame(
-        {
-            **_patients(metadata),
-            "lesion_id": lesion,
-            "centre": prefix.where(prefix.isin(CENTRES), "unknown"),
-        }
-    ).set_index(metadata.cells["image_id"])
-    return {str(name): frame[name].reindex(ids).set_axis(ids.index) for name in frame}
+    centre = prefix.where(prefix.isin(CENTRES), "unknown")
+    return published.aligned(metadata, {**_patients(metadata), "lesion_id": lesion, "centre": centre}, ids)

@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def locate(facts: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """Give each image (training and test) to one release.
+    """Give each image of some facts to one release.
 
     Args:
         facts: rows of outputs.facts, a release, in the order of params.yaml.

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
+from dermaflow.releases.rows import Columns
 from dermaflow.sources import DAMAGED
 from dermaflow.taxonomy import SEXES
 
@@ -283,6 +284,28 @@ def image_ids(cells: "pd.Series[str]") -> "pd.Series[str]":
     """Strip folders and the extension (.jpg, .jpeg, .png in any case) from image ids."""
     bare = cells.str.rsplit("/", n=1).str[-1] if cells.str.contains("/", regex=False).any() else cells
     return bare.str.replace(_EXTENSION, "", regex=True)
+
+
+def aligned(table: Published, columns: Columns, ids: "pd.Series[str]") -> Columns:
+    """Return columns of a second table in the order of the labelled images.
+
+    Args:
+        table: names the images of `columns`, row by row.
+        columns: what was parsed of it.
+        ids: the labelled images.
+
+    Raises:
+        DataError: the table lacks some of them.
+    """
+    absent = ids[~ids.isin(table.cells["image_id"])]
+    if len(absent):
+        raise DataError(
+            f"{len(absent)} images of the ground truth are not in it: {first_ten(absent)}",
+            table.name,
+            "Take both files from the same download, or remove this one.",
+        )
+    frame = pd.DataFrame(columns).set_index(table.cells["image_id"])
+    return {str(name): frame[name].reindex(ids).set_axis(ids.index) for name in frame}
 
 
 def one_hot(table: Published, classes: Sequence[str]) -> "pd.Series[str]":

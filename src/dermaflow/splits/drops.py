@@ -33,9 +33,10 @@ def reasons(
 
     Args:
         rows: merged rows with image facts, sorted by image_id.
-        conflicts: `drop` identical images with different diagnoses, or raise an `error`.
+        conflicts: `drop` identical images with different labels, or raise an `error`. Two diagnoses that are
+            one class of the view are one label.
         missing_images: `drop` rows without a file, or raise an `error`.
-        view: diagnoses that it leaves out are dropped; None keeps all.
+        view: diagnoses that it leaves out are dropped; None keeps all, each a label of its own.
         listed: images that a split file lists, all others are dropped; None keeps all.
 
     Returns:
@@ -45,8 +46,10 @@ def reasons(
         DataError: see `conflicts` and `missing_images`; or a whole release has no file.
     """
     readable = rows["readable"].eq(other=True)
-    codes = [code for code in rows["diagnosis"].unique() if view is None or view.target(code) is not None]
-    inside = rows["diagnosis"].isin(codes)
+    codes = rows["diagnosis"].unique()
+    labels = {code: code if view is None else view.label(code) for code in codes}
+    inside = rows["diagnosis"].isin([code for code in codes if labels[code] is not None])
+    label = rows["diagnosis"].map({code: labels[code] or code for code in codes})
     asked = rows["image_id"].isin(rows["image_id"] if listed is None else listed)
 
     why = pd.Series(pd.NA, index=rows.index, dtype="str")
@@ -57,7 +60,7 @@ def reasons(
         _refuse_missing(rows[absent])
     why = why.mask(absent, NO_FILE)
     why = why.mask(why.isna() & ~readable, UNREADABLE)
-    why, found = _identical(rows, why, conflicts, asked)
+    why, found = _identical(rows, why, conflicts, asked, label)
     why = why.mask(why.isna() & ~inside, NOT_IN_VIEW)
     return why.mask(why.isna() & ~asked, NOT_LISTED), found
 
@@ -96,13 +99,17 @@ def _refuse_missing(absent: pd.DataFrame) -> None:
 
 
 def _identical(
-    rows: pd.DataFrame, why: "pd.Series[str]", conflicts: str, asked: "pd.Series[bool]"
+    rows: pd.DataFrame,
+    why: "pd.Series[str]",
+    conflicts: str,
+    asked: "pd.Series[bool]",
+    label: "pd.Series[str]",
 ) -> tuple["pd.Series[str]", list[list[str]]]:
-    """Of byte-identical images keep the one that says most, of those asked for; if diagnoses differ, none."""
+    """Of byte-identical images keep the one that says most, of those asked for; if labels differ, none."""
     alive = rows[why.isna()]
     alike = alive[alive["sha256"].duplicated(keep=False)]
-    diagnoses = alike.groupby("sha256")["diagnosis"].transform("nunique")
-    torn = alike[diagnoses > 1]
+    labels = label[alike.index].groupby(alike["sha256"]).transform("nunique")
+    torn = alike[labels > 1]
     found = sorted(sorted(ids) for _, ids in torn.groupby("sha256")["image_id"])
     if conflicts == "error" and found:
         raise DataError(
@@ -111,7 +118,7 @@ def _identical(
             "split",
             "Mend the labels, or set split.conflicts: drop.",
         )
-    same = alike[diagnoses == 1]
+    same = alike[labels == 1]
     says = same[_FIELDS].notna().sum(axis=1)
     ordered = same.assign(gaps=-says, unasked=~asked[same.index])
     ordered = ordered.sort_values(["sha256", "unasked", "gaps", "image_id"])

@@ -4,8 +4,8 @@ Reads top to bottom: `fit` is the story, `Fitting` holds what an epoch changes, 
 can't be trained. Called by `train.member`.
 
 With several processes (torchrun) each takes its share of every batch. They hold the same weights, and the
-gradient is that of the whole batch; so the losses are those of one process, but for batch-norm statistics,
-which each process takes from its own share.
+gradient is that of the whole batch; so the losses are those of one process, but for what each draws or takes
+for its own share: dropout, left-out patient data, batch-norm statistics.
 """
 
 import math
@@ -56,7 +56,7 @@ class Fitted:
     """What training found.
 
     Attributes:
-        network: with the best weights, on the CPU, in eval mode.
+        network: with the best weights, where it was trained (the GPU, if there is one), in eval mode.
         history: a record an epoch, without timings.
         best_epoch: from 1.
         natural: class shares of the training rows.
@@ -153,7 +153,7 @@ def fit(
 
         best = fitting.average.module
         best.load_state_dict(fitting.best)
-        return Fitted(best.cpu().eval(), fitting.history, fitting.best_epoch, natural, learned)
+        return Fitted(best.eval(), fitting.history, fitting.best_epoch, natural, learned)
 
 
 @dataclass
@@ -235,7 +235,7 @@ class Fitting:
         bar = tqdm(batches.epoch(self.epoch), progress, self.steps, **told)
         total = 0.0
         for step, batch in enumerate(bar, start=self.epoch * self.steps):
-            self.schedule.step_update(step + 1)  # 1 at the first, so that no step has rate 0
+            self.schedule.step_update(step + 1)  # from 1: the first step's rate is not 0, the last one's is
             loss = self.one_step(batch)
             self.average.update(self.plain, step + 1)
             if not math.isfinite(loss):

@@ -29,7 +29,7 @@ from dermaflow.taxonomy import VIEWS, View
 from dermaflow.train.batches import Reader, Rows
 from dermaflow.train.curves import plot
 from dermaflow.train.loop import Fitted, fit
-from dermaflow.train.machine import reproducible
+from dermaflow.train.machine import is_first, reproducible
 from dermaflow.train.params import AugmentParams, TrainParams
 from dermaflow.train.predict import predict
 
@@ -92,7 +92,8 @@ def train_member(
         on_epoch: told each epoch's record.
 
     Returns:
-        The member with its predictions of every labelled image of the fold and of every hold-out image.
+        The member with its predictions of every labelled image of the fold and of every hold-out image; of
+        none in torchrun's further processes, which only train along.
 
     Raises:
         TrainingError: see `loop.fit`.
@@ -117,8 +118,9 @@ def train_member(
         on_epoch=on_epoch,
     )
     hold_out = as_rows(cases[cases.split == "hold_out"], patients, None)
+    part = slice(None) if is_first() else slice(0)
     frames = [
-        predictions(fitted.network, rows, split, reader, view=view, model=model, train=train)
+        predictions(fitted.network, rows.take(part), split, reader, view=view, model=model, train=train)
         for split, rows in (("out_of_fold", validation), ("hold_out", hold_out))
     ]
     return Trained(fitted, config(fitted, view, model, train, fold), pd.concat(frames, ignore_index=True))
@@ -214,7 +216,7 @@ def shares(prior: NDArray[np.float64]) -> list[float]:
 
 def write_member(trained: Trained, folder: Path) -> None:
     """Write all files of a member into an empty folder (see `outputs.replacing`)."""
-    state = {name: value.contiguous() for name, value in trained.fitted.network.state_dict().items()}
+    state = {name: value.cpu().contiguous() for name, value in trained.fitted.network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
     _json(folder / CONFIG, trained.config)
     _json(folder / "metrics.json", trained.metrics)
