@@ -161,15 +161,18 @@ def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published
     """Return what the two optional tables know of each training image, in the order of the ids."""
     known: Columns = {"centre": "HAM"}
     if metadata is not None:
-        fields: Columns = {
-            "age_years": published.ages(metadata),
-            "sex": published.sexes(metadata),
-            "site": published.sites(metadata, SITES),
-            "raw_site": metadata.cells["site"].replace("", pd.NA),
-            "lesion_id": published.text(metadata.cells["lesion_id"]),
-            "confirm_type": published.sites(metadata, CONFIRMED, "confirm_type"),
-        }
-        known |= published.aligned(metadata, fields, ids)
+        known |= published.aligned(
+            metadata,
+            {
+                "age_years": published.ages(metadata),
+                "sex": published.sexes(metadata),
+                "site": published.sites(metadata, SITES),
+                "raw_site": metadata.cells["site"].replace("", pd.NA),
+                "lesion_id": published.text(metadata.cells["lesion_id"]),
+                "confirm_type": published.sites(metadata, CONFIRMED, "confirm_type"),
+            },
+            ids,
+        )
     lesions = published.read(
         folder,
         FILES["lesions"],
@@ -177,9 +180,12 @@ def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published
         required=False,
     )
     if lesions is not None:
-        fields: Columns = {
-            "lesion_id": published.text(lesions.cells["lesion_id"]),
-            "confirm_type": published.sites(lesions, CONFIRMED, "confirm_type"),
-        }
-        known |= published.aligned(lesions, fields, ids)
+        known |= published.aligned(
+            lesions,
+            {
+                "lesion_id": published.text(lesions.cells["lesion_id"]),
+                "confirm_type": published.sites(lesions, CONFIRMED, "confirm_type"),
+            },
+            ids,
+        )
     return known
