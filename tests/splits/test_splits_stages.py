@@ -71,11 +71,11 @@ def test_train_refuses_a_forged_certificate_and_one_of_other_tables(stage):
     true = outputs.read_json(file)
     outputs.write_json(file, {**true, "images": {**true["images"], "train": 1}})
     with pytest.raises(LeakError, match="it was edited, or is none"):
-        stage("train", "lite0", 0)
+        stage("train", "lite0", "0")
     outputs.write_json(file, true)
     outputs.patients.write(outputs.patients.read().iloc[::-1])
     with pytest.raises(LeakError, match="it is for other tables: patients differ"):
-        stage("train", "lite0", 0)
+        stage("train", "lite0", "0")
 
 
 def test_split_keeps_the_pairs_of_too_large_a_group_in_the_file_that_it_names(stage, project):
