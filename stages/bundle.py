@@ -14,16 +14,16 @@ from dermaflow.train.ship import ship
 def main() -> None:
     recipe = params.load(ImagesParams).recipe
     ensemble, imputer = outputs.path("ensemble"), outputs.path(outputs.imputer)
+    calibration = outputs.read_json(ensemble / "calibration.json")
     made_from = {
-        "ensemble_predictions": outputs.ensemble_predictions.path,
-        "holdout": outputs.holdout.path,
-        "imputer": imputer,
+        "ensemble_predictions": outputs.ensemble_predictions.content(),
+        "holdout": outputs.holdout.content(),
+        "imputer": digest(imputer),
     }
     with outputs.replacing(outputs.path("bundle"), folder=True) as folder:
         members = [
-            ship(outputs.member_dir(model, fold), folder, recipe, model, int(fold))
-            for model in params.names("models")
-            for fold in params.names("folds")
+            ship(outputs.member_dir(row["model"], row["fold"]), folder, recipe, row["model"], row["fold"])
+            for row in calibration["members"]  # in this order; DVC does not see that of params.yaml's models
         ]
         build.assemble(
             folder,
@@ -32,11 +32,11 @@ def main() -> None:
             budget=params.load(BundleParams),
             view=params.load(LabelsParams).labels,
             views=params.value("train.views", int),
-            calibration=outputs.read_json(ensemble / "calibration.json"),
+            calibration=calibration,
             detector=ensemble / ood.FILE,
             imputer=outputs.read_json(imputer),
             metrics=outputs.read_json(ensemble / "metrics.json"),
-            inputs={name: digest(file) for name, file in made_from.items()},
+            inputs=made_from,
             funnel=csv.DictReader(outputs.read_lines(outputs.path(outputs.funnel))),
         )
 

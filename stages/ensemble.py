@@ -9,7 +9,6 @@ from dermaflow.ensemble.params import EnsembleParams
 from dermaflow.errors import tell_errors
 from dermaflow.evaluate import members, openings
 from dermaflow.evaluate.params import EvaluateParams
-from dermaflow.files import digest
 
 
 def main() -> None:
@@ -24,7 +23,7 @@ def main() -> None:
     )
     with outputs.replacing(outputs.path("ensemble"), folder=True) as folder:
         result.write(folder)
-    scored = openings.note(outputs.reports_dir(""), digest(outputs.holdout.path), "ensemble", result.metrics)
+    scored = openings.note(outputs.reports_dir(""), outputs.holdout.content(), "ensemble", result.metrics)
     tracking.stage(
         "ensemble",
         metrics=result.metrics,

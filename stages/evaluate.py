@@ -9,7 +9,6 @@ from dermaflow.bundle.params import RegistryParams
 from dermaflow.errors import tell_errors
 from dermaflow.evaluate import evaluation, members, openings
 from dermaflow.evaluate.params import EvaluateParams
-from dermaflow.files import digest
 
 
 def main(model: str) -> None:
@@ -24,7 +23,7 @@ def main(model: str) -> None:
     )
     with outputs.replacing(outputs.path(f"evaluation/{model}"), folder=True) as folder:
         result.write(folder)
-    scored = openings.note(outputs.reports_dir(""), digest(outputs.holdout.path), model, result.metrics)
+    scored = openings.note(outputs.reports_dir(""), outputs.holdout.content(), model, result.metrics)
     tracking.stage(
         f"evaluate {model}",
         metrics=result.metrics,

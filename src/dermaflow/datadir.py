@@ -9,15 +9,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from dermaflow.errors import DataError, first_ten
 from dermaflow.params import root
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 MASKS = "masks"
 DEMO = "demo"
@@ -33,6 +37,25 @@ class Difference:
     found: str
 
 
+@contextmanager
+def repository() -> "Iterator[Repo]":
+    """Open the project as DVC sees it.
+
+    Raises:
+        DataError: there is no DVC project here, or dvc.yaml or a file that it reads is not what DVC expects.
+    """
+    from dvc.exceptions import DvcException  # noqa: PLC0415 - half a second
+    from dvc.repo import Repo  # noqa: PLC0415
+
+    try:
+        with Repo(str(root())) as repo:
+            yield repo
+    except DvcException as error:
+        raise DataError(
+            " ".join(str(error).split()), "DVC", "Run in the project's root, and mend what is named."
+        ) from None
+
+
 def data_dir() -> Path:
     """Return data/ in the project's root."""
     return root() / "data"
@@ -45,11 +68,9 @@ def is_demo() -> bool:
 
 def differences() -> list[Difference]:
     """Compare data/ with data.dvc, by DVC's own hashes."""
-    from dvc.repo import Repo  # noqa: PLC0415 - half a second
-
     found = []
     wanted = _wanted()
-    with Repo(str(root())) as repo:
+    with repository() as repo:
         for stage in repo.stage.load_all("data.dvc"):
             for out in stage.outs:
                 now = "nothing"

@@ -5,6 +5,7 @@ checks a table against its declaration and puts the file in place whole: it is w
 beside outputs/ and renamed. Paths are relative to the project's root.
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -177,6 +178,16 @@ class Table:
         with ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(_BLOCK_ROWS, columns=[column], use_threads=False):
                 yield batch.column(0).to_pylist()
+
+    def content(self) -> str:
+        """Digest of the rows, in whatever order they stand and whatever library wrote the file.
+
+        Raises:
+            DataError: the file is absent.
+        """
+        frame = self.read()
+        text = frame.sort_values(next(iter(self.columns)), kind="stable").to_csv(index=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _require(self) -> None:
         if not self.path.exists():

@@ -6,6 +6,9 @@ The gate is the real stage; BentoML's store is a folder of the test's; MLflow is
 import dataclasses
 import json
 import runpy
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,9 +20,9 @@ from typer.testing import CliRunner
 
 from dermaflow import cli, outputs, tracking
 from dermaflow.bundle import card, registry
+from dermaflow.bundle.params import RegistryParams
 from dermaflow.errors import BundleError
-from dermaflow.evaluate import members
-from dermaflow.files import digest
+from dermaflow.evaluate import compare, members
 from dermaflow.serve import champion
 from dermaflow.taxonomy import NINE
 from helpers_bundle import NOTICE, tiny_bundle
@@ -37,7 +40,7 @@ LIMITS = {
     "max_calibration_error": 0.5,
     "max_flipped": 0.5,
 }
-GOOD = {"balanced_accuracy": 0.9, "melanoma_auc": 0.9, "macro_auc": 0.9, "ece": 0.1}
+GOOD = {"balanced_accuracy": 0.9, "melanoma_auc": 0.9, "macro_auc": 0.95, "ece": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +61,18 @@ class World:
     def __init__(self, root):
         self.root, self.aliases = root, {}
 
-    def params(self, **registry):
-        content = {"releases": ["drawn"], "gate": LIMITS, "registry": REGISTRY | registry}
+    def params(self, *, limits=LIMITS, **registry):
+        content = {"releases": ["drawn"], "gate": limits, "registry": REGISTRY | registry}
         (self.root / "params.yaml").write_text(yaml.safe_dump(content))
 
-    def bundle(self, seed, *, gated=True):
+    def bundle(self, seed, *, gated=True, name="tiny-demo"):
         """Put another bundle into outputs/ and return its digest."""
         made = tiny_bundle(outputs.path("bundle"), seed=seed)
         made_from = {
-            "holdout": digest(outputs.holdout.path),
-            "ensemble_predictions": digest(outputs.ensemble_predictions.path),
+            "holdout": outputs.holdout.content(),
+            "ensemble_predictions": outputs.ensemble_predictions.content(),
         }
-        made = dataclasses.replace(made, inputs=made_from)
+        made = dataclasses.replace(made, inputs=made_from, name=name)
         made.write(outputs.path("bundle"))
         (outputs.path("bundle") / card.FILE).write_text("A card.")
         if gated:
@@ -178,10 +181,28 @@ def test_a_verdict_of_before_that_names_no_bundle_promotes_nothing(world):
 def test_a_bundle_is_not_compared_by_files_that_it_was_not_made_from(two, table):
     world, first, second = two
     changed = getattr(outputs, table)
-    changed.write(changed.read().iloc[::-1].reset_index(drop=True))
-    with pytest.raises(BundleError, match=rf"{changed.path.name}: .* was not made from it\. Run `dvc repro`"):
+    changed.write(changed.read().iloc[1:])
+    with pytest.raises(BundleError, match=rf"{table}: .* was not made from it\. Run `dvc repro`"):
         world.models("promote")
     assert world.line == [(first, "1"), (second, "2")]
+
+
+def test_a_hold_out_is_the_same_whatever_wrote_its_file_and_in_whatever_order(two):
+    world, *_ = two
+    before = outputs.holdout.path.read_bytes()
+    outputs.holdout.read().iloc[::-1].to_parquet(outputs.holdout.path, compression=None)
+    assert outputs.holdout.path.read_bytes() != before
+    world.bundle(3)
+    assert "another hold-out" not in world.models("promote").stderr
+
+
+def test_limits_that_were_changed_since_the_gate_stop_a_promotion(world):
+    world.bundle(1)
+    world.params(limits={**LIMITS, "min_macro_auc": 0.99, "max_flipped": 0.1})
+    with pytest.raises(BundleError, match=r"gate\.json: it went by other limits .* now: macro_auc\. Run"):
+        world.models("promote")
+    world.gate()
+    assert "macro_auc 0.950, at least 0.99 asked" in world.models("promote").stdout
 
 
 def test_a_drawn_bundle_does_not_become_the_real_lineages_champion(world):
@@ -256,6 +277,43 @@ def test_what_was_rolled_back_is_said_to_be_so_and_promoted_again_only_when_aske
     assert world.line == [(first, "1")]
     assert "is champion of tiny-demo" in world.models("promote", "--again").stdout
     assert [found for found, _ in world.line] == [first, second]
+    assert "already decided on: promoted (" in world.models("promote").stdout
+
+
+def test_what_was_rolled_back_stays_so_when_outputs_are_made_anew_or_another_was_decided_on(two):
+    world, first, _ = two
+    world.models("rollback")
+    outputs.path("decision.json").unlink()
+    assert "promoted, and rolled back since" in world.models("promote").stdout
+    third = world.bundle(3)
+    world.models("promote")
+    world.bundle(2)
+    assert "promoted, and rolled back since" in world.models("promote").stdout
+    assert [found for found, _ in world.line] == [first, third]
+
+
+def test_a_bundle_that_was_worse_than_a_champion_is_decided_on_anew_beside_another(two, monkeypatch):
+    world, first, _ = two
+    third = world.bundle(3)
+    worse = SimpleNamespace(worse=True, figures={})
+    monkeypatch.setattr(compare, "against_champion", lambda *tables: worse)
+    assert "not promoted: worse than the champion" in world.models("promote").stdout
+    assert "already decided on: not promoted" in world.models("promote").stdout
+    world.models("rollback")
+    worse.worse = False
+    assert "is champion" in world.models("promote").stdout
+    assert [found for found, _ in world.line] == [first, third]
+
+
+@pytest.mark.parametrize("lost", ["tiny-0.onnx", registry.PREDICTIONS])
+def test_a_bundle_that_the_store_damaged_is_stored_anew_by_promotion(two, lost):
+    world, _, second = two
+    file = registry.stored_folder(world.file) / lost
+    file.unlink()
+    assert "is champion" in world.models("promote").stdout
+    assert file.exists()
+    assert world.line[-1] == (second, "2")
+    assert champion.load().bundle.digest == second
 
 
 def test_no_two_bundles_ever_carry_one_version(two):
@@ -282,10 +340,72 @@ def test_a_drawn_model_leaves_the_service_its_real_one(two):
     world, *_ = two
     state = world.file | {"name": "skin-ensemble", "tag": "skin-ensemble:0", "demo": False}
     registry.champion_file().write_text(json.dumps(state))
-    world.bundle(3)
-    assert "The service keeps its real model" in world.models("promote").stdout
+    third = world.bundle(3)
+    said = world.models("promote").stdout
+    assert "The service keeps its real model" in said
+    assert "models serve" not in said
+    with pytest.raises(BundleError, match=r"never takes the place of a real one, skin-ensemble:0"):
+        world.models("serve")
     world.models("rollback")
-    assert world.file == state | {"last_versions": {"tiny-demo": 3}}
+    assert world.file == state | {"last_versions": {"tiny-demo": 3}, "rolled_back": {"tiny-demo": [third]}}
+
+
+def test_another_lineages_real_model_is_served_only_when_asked_and_so_is_the_way_back(world):
+    found = {}
+    for seed, name in enumerate(("real-a", "real-b")):
+        world.params(name=name, demo=False)
+        found[name] = world.bundle(seed, name=name)
+        said = world.models("promote").stdout
+    assert "dermaflow models serve --lineage real-b" in said
+    assert champion.load().bundle.digest == found["real-a"]
+    for name in ("real-b", "real-a"):
+        world.models("serve", "--lineage", name)
+        assert champion.load().bundle.digest == found[name]
+        assert sum(line.startswith("*") for line in world.models("list").stdout.splitlines()) == 1
+    with pytest.raises(BundleError, match="nothing is promoted"):
+        world.models("serve", "--lineage", "real-c")
+
+
+def test_a_champion_that_mlflow_did_not_hear_of_is_registered_by_the_next_command(world, monkeypatch):
+    heard = tracking.set_champion
+    monkeypatch.setattr(tracking, "set_champion", lambda *words: 1 / 0)
+    world.bundle(1)
+    assert "the next `dermaflow models promote` does it" in world.models("promote").stderr
+    assert world.file["mlflow_version"] == ""
+    monkeypatch.setattr(tracking, "set_champion", heard)
+    said = world.models("promote").stdout
+    assert "Nothing to do.\nIt is now registered in MLflow too, as version 1." in said
+    assert world.file["mlflow_version"] == world.file["lineages"]["tiny-demo"][0]["mlflow_version"] == "1"
+    assert world.aliases == {"tiny-demo": "1"}
+    assert "registered" not in world.models("promote").stdout
+
+
+def test_two_promotions_at_once_both_stay(world, monkeypatch):
+    def slowly(read=registry.champions):
+        found = read()
+        time.sleep(0.1)
+        return found
+
+    real, names = registry.champions, ("real-a", "real-b")
+    monkeypatch.setattr(registry, "latency_ms", lambda bundle: 1.0)
+    folders = {}
+    for seed, name in enumerate(names):
+        made = tiny_bundle(outputs.path(name), seed=seed)
+        dataclasses.replace(made, name=name).write(outputs.path(name))
+        (outputs.path(name) / card.FILE).write_text("A card.")
+        folders[name] = RegistryParams(name=name, notice=NOTICE)
+    monkeypatch.setattr(registry, "champions", lambda: slowly(real))
+    with ThreadPoolExecutor(2) as pool:
+        done = [
+            pool.submit(
+                registry.promote, outputs.path(name), lineage, failed=[], comparison=None,
+                predictions=outputs.ensemble_predictions.path, announce=lambda *words: {},
+                provenance={"git_commit": "c"},
+            )
+            for name, lineage in folders.items()
+        ]  # fmt: skip
+    assert all(one.result()["promoted"] for one in done)
+    assert set(world.file["lineages"]) == set(names)
 
 
 @pytest.mark.parametrize(

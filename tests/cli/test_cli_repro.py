@@ -22,26 +22,53 @@ LOCK = {
 }
 
 
-def test_what_no_stage_makes_is_removed_and_all_else_stays(project):
-    for name in (
-        "models/lite0/0/a",
-        "models/lite0/1/a",
-        "models/old/0/a",
-        "decision.json",
-        ".gitignore",
-        "old.txt",
-    ):
+def test_what_no_stage_makes_any_more_is_removed_and_peoples_files_stay(project):
+    stages = ["models/lite0/0/a", "evaluation/lite0/metrics.json", "ensemble/blend.json"]
+    stale = ["models/lite0/1/a", "models/old/0/a", "evaluation/old/metrics.json", "old.txt"]
+    peoples = ["decision.json", "answers.csv", "predictions/mine.csv", "evaluation/notes/a.txt"]
+    for name in (*stages, *stale, *peoples, ".gitignore", "models/old/.gitignore"):
         file = project / "outputs" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    removed = repro.remove_stale(["outputs/models/lite0/0", "outputs/models/lite1/0"])
-    assert removed == ["outputs/models/lite0/1", "outputs/models/old", "outputs/old.txt"]
+    outs = [
+        "outputs/models/lite0/0",
+        "outputs/models/lite1/0",
+        "outputs/evaluation/lite0",
+        "outputs/ensemble",
+    ]
+    flow = repro.Flow(frozenset({"train"}), frozenset(outs), frozenset({"outputs/models"}))
+    remembered = ["outputs/evaluation/old", "outputs/old.txt", "outputs/gone", *outs]
+    remembered += [
+        "outputs/ensemble/blend.json",
+        "outputs/models",
+    ]  # part of one now, or its home
+    assert repro.remove_stale(flow, remembered) == [
+        "outputs/evaluation/old", "outputs/models/lite0/1", "outputs/models/old", "outputs/old.txt",
+    ]  # fmt: skip
     left = {
         file.relative_to(project / "outputs").as_posix()
         for file in (project / "outputs").rglob("*")
         if file.is_file()
     }
-    assert left == {"models/lite0/0/a", "decision.json", ".gitignore"}
+    assert left == {*stages, *peoples, ".gitignore"}
+
+
+@pytest.mark.slow
+def test_outside_a_project_or_with_params_that_lack_a_key_there_is_one_line(project):
+    def said(*words):
+        done = subprocess.run(["dermaflow", *words], cwd=project, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "not inside of a DVC repository" in said("repro")
+    assert "params.yaml: no such file. Run in the project's root" in said("models", "list")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=project)
+    shutil.copy(ROOT / "dvc.yaml", project)
+    (project / "params.yaml").write_text("releases: [isic2018]")
+    assert said("repro").startswith("error: DVC: ")
+    (project / "params.yaml").write_text("releases: [isic2018")
+    assert said("repro").startswith("error: DVC: ")
 
 
 @pytest.mark.parametrize("name", LOCK)

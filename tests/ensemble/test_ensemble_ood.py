@@ -1,6 +1,7 @@
 """Images of other things: what is wanted is kept on new cases, far ones are told, groups stay together."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,15 @@ def test_the_distance_is_scikit_learns(members):
             [seen]
         )
         np.testing.assert_allclose(found / found.mean(), wanted / wanted.mean(), rtol=1e-3)
+
+
+def test_an_image_is_one_case_whatever_number_of_models_answers_it():
+    seen = np.random.default_rng(2).normal(size=(60, 4))
+    one = member(seen)
+    both = [one, replace(one, model="b")]
+    assert ood.fit([one], alone([one]), 0.01) is None  # 1 of 61 is more than 1 %
+    assert ood.fit(both, alone([one]), 0.01) is None
+    assert ood.fit(both, alone([one]), 0.05) is not None
 
 
 def test_images_of_one_group_do_not_vouch_for_each_other():

@@ -227,12 +227,18 @@ def test_numbers_are_rounded_and_nan_is_null():
     assert figures.plain(float("nan")) is None
 
 
+def scored(log_loss, **more):
+    figures = {"balanced_accuracy": 0.7, "melanoma_auc": None, "log_loss": log_loss}
+    return {"hold_out": {name: {"value": value, **more} for name, value in figures.items()}}
+
+
 def test_each_different_answer_to_a_hold_out_counts_once(project):
     folder = project / "reports"
-    first, other = {"macro_auc": 0.9}, {"macro_auc": 0.91}
+    first, other = scored(0.4), scored(0.5)
     assert openings.count(folder, "h") == 0
     assert openings.note(folder, "h", "lite0", first) == 1
-    assert openings.note(folder, "h", "lite0", first) == 1
+    wider = scored(0.4, low=0.1, high=0.9) | {"more": 1}  # other settings, the same answers
+    assert openings.note(folder, "h", "lite0", wider) == 1
     assert openings.note(folder, "h", "ensemble", first) == 2
     assert openings.note(folder, "h", "lite0", other) == 3
     assert openings.note(folder, "another hold-out", "lite0", other) == 1
@@ -248,13 +254,13 @@ def test_answers_that_are_noted_side_by_side_all_count(project, monkeypatch):
     monkeypatch.setattr(openings, "read", slowly)
     with ThreadPoolExecutor(4) as pool:
         for name in ("a", "b", "c", "d"):
-            pool.submit(openings.note, project / "reports", "h", name, {})
+            pool.submit(openings.note, project / "reports", "h", name, scored(0.4))
     assert openings.count(project / "reports", "h") == 4
 
 
 def test_make_clean_removes_the_reports_but_not_the_count_of_openings(project):
     shutil.copy(ROOT / "Makefile", project)
-    openings.note(project / "reports", "h", "lite0", {})
+    openings.note(project / "reports", "h", "lite0", scored(0.4))
     for made in ("reports/data_docs/index.html", "outputs/cases.parquet"):
         (project / made).parent.mkdir(parents=True, exist_ok=True)
         (project / made).touch()

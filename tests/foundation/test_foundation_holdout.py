@@ -22,6 +22,6 @@ def test_only_evaluation_and_promotion_open_the_hold_outs_diagnoses():
     found = {
         file.relative_to(ROOT).as_posix()
         for file in files
-        if re.search(r"holdout\.(read|path|write)\b", file.read_text())
+        if re.search(r"holdout\.(read|path|write|content)\b", file.read_text())
     }
     assert found <= READERS | COMMANDS

@@ -187,6 +187,38 @@ def test_a_damaged_note_is_set_aside_and_stops_no_other(project, capsys):
     assert [file.name for file in (project / ".tracking/pending").iterdir()] == ["0-damaged.damaged"]
 
 
+def test_a_note_that_mlflow_refuses_for_good_is_set_aside_and_stops_no_other(project, capsys):
+    tracking.stage("refused", key="r", metrics={"a": 1}, later=True)
+    note = next((project / ".tracking/pending").glob("*.json"))
+    record = json.loads(note.read_text()) | {"params": {"k" * 300: "1"}}
+    note.write_text(json.dumps(record))
+    tracking.stage("second", later=True)
+    tracking.flush()
+    assert "not sent" in capsys.readouterr().err
+    assert "second" in {run.info.run_name for run in runs(project)[1]}
+    assert [file.suffix for file in (project / ".tracking/pending").iterdir()] == [".refused"]
+
+
+def test_a_deleted_experiment_is_restored(project):
+    tracking.send(tracking.Record(key="a", name="a"))
+    client, found = runs(project)
+    client.delete_experiment(found[0].info.experiment_id)
+    tracking.send(tracking.Record(key="b", name="b"))
+    assert "b" in {run.info.run_name for run in runs(project)[1]}
+    assert not list((project / ".tracking").rglob("*.json"))
+
+
+def test_a_bundle_is_one_version_of_the_registry_however_often_it_is_told(project):
+    run_id = tracking.send(tracking.Record(key="a", name="promotion"))
+    (project / "bundle").mkdir()
+    (project / "bundle/bundle.json").write_text("{}")
+
+    def told(digest):
+        return tracking.register("lineage", project / "bundle", run_id, {"digest": digest})
+
+    assert [told(digest) for digest in ("d1", "d1", "d2", "d1")] == ["1", "1", "2", "1"]
+
+
 def test_files_that_changed_before_they_were_sent_are_left_out_and_named(project):
     for name in ("kept", "other"):
         (project / name).mkdir()

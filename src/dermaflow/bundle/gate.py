@@ -1,9 +1,12 @@
 """The gate: fixed limits that a bundle must keep, each with its figure. It ranks no candidates."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from dermaflow.bundle.params import GateParams
+
+AT_LEAST: Final = ("balanced_accuracy", "melanoma_auc", "macro_auc")
+"""Figures with a lower limit; the others, `ece` and `stress.<name>`, have an upper one."""
 
 
 def joined(reports: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
@@ -40,21 +43,25 @@ def gate(
         (melanoma AUC without a melanoma in the hold-out, say) fails. Balanced accuracy and macro AUC are
         over the classes that have a case; `absent_classes` of the metrics names the others.
     """
-    hold_out = metrics["hold_out"]
-    at_least = {
-        "balanced_accuracy": params.min_balanced_accuracy,
-        "melanoma_auc": params.min_melanoma_auc,
-        "macro_auc": params.min_macro_auc,
+    figures = {name: _value(metrics["hold_out"].get(name)) for name in (*AT_LEAST, "ece")}
+    figures |= {
+        f"stress.{name}": flipped
+        for name, flipped in stress.items()
+        if name != "masked_lesion"  # there the decision should change
     }
     checks = {
-        name: _check(_value(hold_out.get(name)), limit, at_least=True) for name, limit in at_least.items()
+        name: _check(figure, limit(name, params), at_least=name in AT_LEAST)
+        for name, figure in figures.items()
     }
-    checks["ece"] = _check(_value(hold_out.get("ece")), params.max_calibration_error, at_least=False)
-    for name, flipped in stress.items():
-        if name != "masked_lesion":  # there the decision should change
-            checks[f"stress.{name}"] = _check(flipped, params.max_flipped, at_least=False)
     passed = all(check["passed"] for check in checks.values())
     return {"bundle": bundle, "passed": passed, "checks": checks}
+
+
+def limit(check: str, params: GateParams) -> float:
+    """Return the limit of one check by its name in gate.json."""
+    if check in AT_LEAST:
+        return float(getattr(params, f"min_{check}"))
+    return params.max_calibration_error if check == "ece" else params.max_flipped
 
 
 def failures(result: Mapping[str, Any]) -> list[str]:

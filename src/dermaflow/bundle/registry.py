@@ -1,14 +1,16 @@
 """Who is champion: promote, roll back, list. Bundles live in BentoML's model store.
 
 champion.json (git-ignored, in the root) names the exact tag that the service loads and, for each lineage,
-the line of its champions and the last version number given. A drawn (demo) model never takes the place of a
-real one in the service.
+the line of its champions, the last version number given and what was rolled back. A new champion takes the
+place of its own lineage's in the service, or of a drawn (demo) model; another lineage's only when asked
+(`serve`), and a drawn one never takes that of a real one.
 """
 
 import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -16,14 +18,14 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+from filelock import FileLock
 
 from dermaflow import outputs
-from dermaflow.bundle import card
+from dermaflow.bundle import card, gate
 from dermaflow.bundle import format as bundle_format
-from dermaflow.bundle.params import RegistryParams
+from dermaflow.bundle.params import GateParams, RegistryParams
 from dermaflow.bundle.run import Runner
-from dermaflow.errors import BundleError
-from dermaflow.files import digest
+from dermaflow.errors import BundleError, first_ten
 from dermaflow.impute.apply import Patient, vectors
 from dermaflow.params import root
 
@@ -62,13 +64,13 @@ def champions() -> dict[str, Any]:
 
     Returns:
         `lineages`: the records of each, oldest first; `last_versions`: the highest number ever given in
-        each; beside them the record that the service loads.
+        each; `rolled_back`: the digests of each; beside them the record that the service loads.
 
     Raises:
         BundleError: the file is damaged.
     """
     if not champion_file().exists():
-        return {"lineages": {}, "last_versions": {}}
+        return {"lineages": {}, "last_versions": {}, "rolled_back": {}}
     try:
         value: dict[str, Any] = json.loads(champion_file().read_text(encoding="utf-8"))
         found = {name: [_needed(record) for record in line] for name, line in value["lineages"].items()}
@@ -76,6 +78,7 @@ def champions() -> dict[str, Any]:
             name: max(int(version) for _, _, version, *_ in line) for name, line in found.items() if line
         }
         value["last_versions"] = highest | value.get("last_versions", {})  # files of before hold none
+        value["rolled_back"] = dict(value.get("rolled_back", {}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"not a file of champions: {error!r}",
@@ -105,13 +108,14 @@ def champion(lineage: str) -> dict[str, Any]:
     return record
 
 
-def is_stored(tag: str) -> bool:
-    """Tell whether BentoML's store still holds a promoted bundle."""
+def is_whole(tag: str) -> bool:
+    """Tell whether BentoML's store still holds a promoted bundle undamaged, with its predictions."""
     try:
-        bentoml.models.get(tag)
-    except NotFound:
+        folder = Path(_stored(tag).path)
+        bundle_format.read(folder)
+    except BundleError:
         return False
-    return True
+    return (folder / PREDICTIONS).exists()
 
 
 def stored_folder(record: Mapping[str, Any]) -> Path:
@@ -124,34 +128,41 @@ def stored_predictions(record: Mapping[str, Any]) -> Path:
     return Path(_stored(record["tag"]).path_of(PREDICTIONS))
 
 
-def decided(bundle: str, failed: list[str]) -> dict[str, Any] | None:
+def decided(bundle: str, lineage: str, failed: list[str]) -> dict[str, Any] | None:
     """Return the decision on this bundle, if one was taken and still holds.
 
     Args:
         bundle: its digest.
+        lineage: whose champion it would become.
         failed: the gate's failures in words; where they are others than then, it is decided anew.
 
     Returns:
-        The decision, and `rolled_back`: it was promoted and is no champion of its line any more.
+        The decision, and `rolled_back`, which alone is there of a bundle that was: nobody promotes it again
+        unasked. None also where the store lost the bundle, or where the champion that a bundle was not
+        promoted beside is no longer champion.
     """
+    state = champions()
+    line = [record["digest"] for record in state["lineages"].get(lineage, [])]
+    if bundle in state["rolled_back"].get(lineage, []):
+        return {"rolled_back": True}
     file = outputs.path(DECISION)
-    if not file.exists():
+    decision = outputs.read_json(file) if file.exists() else {}
+    taken = {"digest": bundle, "lineage": lineage, "failed": failed}
+    if any(decision.get(key) != value for key, value in taken.items()):
         return None
-    decision = outputs.read_json(file)
-    if decision["digest"] != bundle or decision.get("failed") != failed:
-        return None
-    line = champions()["lineages"].get(decision["lineage"], []) if decision["promoted"] else []
-    rolled_back = bool(line) and all(record["digest"] != bundle for record in line)
-    if decision["promoted"] and not rolled_back and not (line and is_stored(decision["tag"])):
-        return None
-    return decision | {"rolled_back": rolled_back}
+    if decision["promoted"]:
+        holds = bundle in line and is_whole(decision["tag"])
+    else:
+        holds = decision.get("against") == (line[-1] if line else None)
+    return decision | {"rolled_back": False} if holds else None
 
 
 def require_match(
     bundle: bundle_format.Bundle,
     registry: RegistryParams,
     gated: Mapping[str, Any],
-    compared: Mapping[str, Path],
+    limits: GateParams,
+    compared: Mapping[str, str],
 ) -> None:
     """Make sure that all that a promotion goes by is of this bundle.
 
@@ -159,11 +170,13 @@ def require_match(
         bundle: the bundle.
         registry: whose champion it would become.
         gated: gate.json.
-        compared: the files that the comparison with the champion reads, by their name in the bundle's inputs.
+        limits: those that the gate should have gone by.
+        compared: digests of the tables that the comparison with the champion reads, by their name in the
+            bundle's inputs.
 
     Raises:
-        BundleError: the params name another lineage, the gate judged another bundle, or a file is not the
-            one that the bundle was made from.
+        BundleError: the params name another lineage, the gate judged another bundle or by other limits, or a
+            table is not the one that the bundle was made from.
     """
     if bundle.name != registry.name:
         raise BundleError(
@@ -175,10 +188,17 @@ def require_match(
         raise BundleError(
             f"it does not judge the present bundle, {bundle.digest[:12]}", "gate.json", "Run `dvc repro`."
         )
-    for name, file in compared.items():
-        if not file.exists() or digest(file) != bundle.inputs.get(name):
+    other = [name for name, check in gated["checks"].items() if check["limit"] != gate.limit(name, limits)]
+    if other:
+        raise BundleError(
+            f"it went by other limits than params.yaml has now: {first_ten(other)}",
+            "gate.json",
+            "Run `dvc repro`.",
+        )
+    for name, content in compared.items():
+        if content != bundle.inputs.get(name):
             raise BundleError(
-                f"the bundle {bundle.digest[:12]} was not made from it", file.name, "Run `dvc repro`."
+                f"the bundle {bundle.digest[:12]} was not made from it", name, "Run `dvc repro`."
             )
 
 
@@ -213,7 +233,9 @@ def promote(
     elif comparison is not None and comparison.worse:
         reason = "worse than the champion on the same hold-out, beyond chance"
     latency = latencies_ms(bundle)
+    champion = current(registry.name)
     decision: dict[str, Any] = {
+        "against": champion and champion["digest"],
         "digest": bundle.digest,
         "lineage": registry.name,
         "failed": failed,
@@ -225,12 +247,44 @@ def promote(
         "size_mb": round(size_mb(folder), 1),
     }
     if reason is None:
-        record = _store(bundle, folder, registry, predictions, provenance, decision)
-        record |= announce(registry.name, folder, {key: str(value) for key, value in record.items()})
-        decision["tag"] = record["tag"]
-        decision["serving"] = _crown(record, registry)
+        with _lock():
+            record = _store(bundle, folder, registry, predictions, provenance, decision)
+            record |= announce(registry.name, folder, {key: str(value) for key, value in record.items()})
+            decision["tag"] = record["tag"]
+            decision["serving"] = _crown(record, registry)
     outputs.write_json(outputs.path(DECISION), decision)
     return decision
+
+
+def amend(record: Mapping[str, Any], more: Mapping[str, str]) -> None:
+    """Add to a champion's record what the tracking server could only say later."""
+    with _lock():
+        state = champions()
+        line = state["lineages"][record["name"]]
+        amended = [old | more if old["digest"] == record["digest"] else old for old in line]
+        state["lineages"][record["name"]] = amended
+        _write(state, serving=amended[-1] if state.get("tag") == amended[-1]["tag"] else None)
+
+
+def serve(lineage: str) -> dict[str, Any]:
+    """Let the service load a lineage's champion from now on, and return its record.
+
+    Raises:
+        BundleError: nothing is promoted there, it can't be served, or it is drawn and would take the place of
+            a real one; nothing is changed then.
+    """
+    with _lock():
+        record = champion(lineage)
+        bundle_format.read(stored_folder(record))
+        state = champions()
+        if record.get("demo") and _serves_a_real_one(state):
+            raise BundleError(
+                f"a drawn model never takes the place of a real one, {state['tag']}",
+                f"lineage {lineage}",
+                "To look at it all the same: DERMAFLOW_BUNDLE=outputs/bundle make serve",
+            )
+        _write(state, serving=record)
+    return record
 
 
 def rollback(lineage: str) -> dict[str, Any]:
@@ -240,23 +294,24 @@ def rollback(lineage: str) -> dict[str, Any]:
         BundleError: there is no earlier champion, or its bundle is gone from the store, damaged, or of a
             format that this version does not serve; nothing is changed then.
     """
-    state = champions()
-    line = state["lineages"].get(lineage, [])
-    if len(line) < 2:  # noqa: PLR2004
-        raise BundleError(
-            "no earlier champion to go back to", f"lineage {lineage}", "See `dermaflow models list`."
-        )
-    tag = line[-2]["tag"]
-    try:
-        bundle_format.read(stored_folder(line[-2]))
-    except BundleError as error:
-        raise BundleError(
-            f"the champion before, {tag}, can't be served: {error.what}",
-            error.where,
-            "The present one stays; to replace it: `dvc repro && dermaflow models promote`.",
-        ) from None
-    line.pop()
-    _write(state, serving=line[-1] if state.get("name") == lineage else None)
+    with _lock():
+        state = champions()
+        line = state["lineages"].get(lineage, [])
+        if len(line) < 2:  # noqa: PLR2004
+            raise BundleError(
+                "no earlier champion to go back to", f"lineage {lineage}", "See `dermaflow models list`."
+            )
+        tag = line[-2]["tag"]
+        try:
+            bundle_format.read(stored_folder(line[-2]))
+        except BundleError as error:
+            raise BundleError(
+                f"the champion before, {tag}, can't be served: {error.what}",
+                error.where,
+                "The present one stays; to replace it: `dvc repro && dermaflow models promote`.",
+            ) from None
+        state["rolled_back"][lineage] = [*state["rolled_back"].get(lineage, []), line.pop()["digest"]]
+        _write(state, serving=line[-1] if state.get("name") == lineage else None)
     return dict(line[-1])
 
 
@@ -296,6 +351,13 @@ def size_mb(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
 
 
+def _lock() -> FileLock:
+    """Two promotions at once must not lose each other's line."""
+    home = root() / ".tmp"
+    home.mkdir(exist_ok=True)
+    return FileLock(home / "champion.lock")
+
+
 def _stored(tag: str) -> Any:  # noqa: ANN401 - bentoml has no types
     try:
         return bentoml.models.get(tag)
@@ -316,7 +378,9 @@ def _store(
     decision: Mapping[str, Any],
 ) -> dict[str, Any]:
     tag = f"{registry.name}:{bundle.digest[:12]}"
-    if not is_stored(tag):
+    if not is_whole(tag):
+        with suppress(NotFound):
+            bentoml.models.delete(tag)  # damaged
         labels = {"lineage": registry.name, "view": bundle.view.name}
         with bentoml.models.create(tag, labels=labels, metadata=dict(provenance)) as model:
             for name in (bundle_format.FILE, card.FILE, *bundle.files):
@@ -350,15 +414,20 @@ def _crown(record: dict[str, Any], registry: RegistryParams) -> bool:
     state["last_versions"][registry.name] = max(
         int(record["version"]), state["last_versions"].get(registry.name, 0)
     )
-    serving_real = "tag" in state and not state.get("demo", False)
-    takes_over = state.get("name") == registry.name or not (registry.demo and serving_real)
+    again = [digest for digest in state["rolled_back"].get(registry.name, []) if digest != record["digest"]]
+    state["rolled_back"][registry.name] = again
+    takes_over = state.get("name") == registry.name or not _serves_a_real_one(state)
     _write(state, serving=record if takes_over else None)
     return takes_over
 
 
+def _serves_a_real_one(state: Mapping[str, Any]) -> bool:
+    return "tag" in state and not state.get("demo", False)
+
+
 def _write(state: Mapping[str, Any], *, serving: Mapping[str, Any] | None) -> None:
     """Write champion.json with the record that the service is to load; None leaves it as it is."""
-    kept = {key: state[key] for key in ("lineages", "last_versions")}
+    kept = {key: state[key] for key in ("lineages", "last_versions", "rolled_back")}
     value = {**(state if serving is None else serving), **kept}
     with outputs.replacing(champion_file()) as scratch:
         scratch.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

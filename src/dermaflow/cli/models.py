@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dermaflow import outputs, params, tracking
-from dermaflow.bundle.params import RegistryParams
+from dermaflow.bundle.params import GateParams, RegistryParams
 
 if TYPE_CHECKING:
     from dermaflow.bundle.format import Bundle
 
-app = typer.Typer(help="Promote, roll back, list and show bundles.", no_args_is_help=True)
+app = typer.Typer(help="Promote, serve, roll back, list and show bundles.", no_args_is_help=True)
 
 Lineage = Annotated[str | None, typer.Option(help="By default params.yaml's registry.name.")]
 
@@ -29,7 +29,8 @@ def promote(
     Reads outputs/gate.json (fixed limits), compares with the champion on the same hold-out, measures the
     latency here, and writes outputs/decision.json. Promotion puts the bundle into BentoML's store and
     MLflow's registry and its tag into champion.json, which the service loads. A failed gate promotes
-    nothing and is no error; a lineage, gate or predictions that are not this bundle's are one (`dvc repro`).
+    nothing and is no error; a lineage, gate, limits or predictions that are not this bundle's are one (`dvc
+    repro`). Another lineage's real model stays in the service until `dermaflow models serve`.
     """
     from dermaflow.bundle import format as bundle_format  # noqa: PLC0415
     from dermaflow.bundle import gate, registry  # noqa: PLC0415
@@ -39,19 +40,20 @@ def promote(
     digest = bundle.digest
     lineage = params.load(RegistryParams)
     gated = outputs.read_json(outputs.path("gate.json"))
-    predictions = outputs.ensemble_predictions.path
-    compared = {"ensemble_predictions": predictions, "holdout": outputs.holdout.path}
-    registry.require_match(bundle, lineage, gated, compared)
+    tables = {"ensemble_predictions": outputs.ensemble_predictions, "holdout": outputs.holdout}
+    compared = {name: table.content() for name, table in tables.items()}
+    registry.require_match(bundle, lineage, gated, params.load(GateParams), compared)
     failed = gate.failures(gated)
-    if not again and (before := registry.decided(digest, failed)):
+    if not again and (before := registry.decided(digest, lineage.name, failed)):
         _say_again(before, digest)
+        _announce_late(lineage.name, folder, digest)
         return
     decision = registry.promote(
         folder,
         lineage,
         failed=failed,
         comparison=_compare(registry.current(lineage.name), bundle),
-        predictions=predictions,
+        predictions=outputs.ensemble_predictions.path,
         provenance={
             "git_commit": tracking.git_commit(),
             "data_md5": tracking.data_md5(),
@@ -59,7 +61,7 @@ def promote(
         },
         announce=_announce,
     )
-    _say(decision, digest)
+    _say(decision, digest, lineage)
 
 
 @app.command()
@@ -72,6 +74,15 @@ def rollback(lineage: Lineage = None) -> None:
     _point_alias(record)
 
 
+@app.command()
+def serve(lineage: Lineage = None) -> None:
+    """Let the service load this lineage's champion, whatever it serves now; restart it."""
+    from dermaflow.bundle import registry  # noqa: PLC0415
+
+    record = registry.serve(lineage or params.load(RegistryParams).name)
+    print(f"The service loads {record['tag']} (version {record['version']}) when it starts next.")
+
+
 @app.command("list")
 def list_models() -> None:
     """List the champions of each lineage, oldest first; * is what the service loads."""
@@ -79,6 +90,7 @@ def list_models() -> None:
 
     state = registry.champions()
     if not state["lineages"]:
+        params.load(RegistryParams)  # else this is no project
         print("Nothing is promoted yet: `make repro`, or `dermaflow models promote` after `dvc repro`.")
     for name, line in sorted(state["lineages"].items()):
         for record in line:
@@ -111,9 +123,9 @@ def _compare(champion: Mapping[str, Any] | None, bundle: "Bundle") -> Any:  # no
     if champion["holdout_sha256"] != bundle.inputs["holdout"]:
         sys.stderr.write("promote: the champion was scored on another hold-out; the gate alone decides\n")
         return None
-    if not registry.is_stored(champion["tag"]):
+    if not registry.is_whole(champion["tag"]):
         sys.stderr.write(
-            f"promote: the champion {champion['tag']} is no longer in BentoML's store; "
+            f"promote: the champion {champion['tag']} is no longer whole in BentoML's store; "
             "the gate alone decides\n"
         )
         return None
@@ -126,19 +138,36 @@ def _compare(champion: Mapping[str, Any] | None, bundle: "Bundle") -> Any:  # no
 
 
 def _announce(name: str, folder: Path, tags: Mapping[str, str]) -> dict[str, str]:
-    """Register the version in MLflow; without a server the promotion still holds."""
+    """Register the version in MLflow; without a server the promotion still holds, and is told later."""
     run_id = tracking.stage(
         "promotion", key=f"promotion:{tags['digest']}", metrics=outputs.read_json(outputs.path("gate.json"))
     )
+    why = "see above"
     try:
-        if run_id is None:
-            return {"mlflow_run_id": "", "mlflow_version": ""}
-        version = tracking.register(name, folder, run_id, tags)
-        tracking.set_champion(name, version)
+        if run_id is not None:
+            version = tracking.register(name, folder, run_id, tags)
+            tracking.set_champion(name, version)
+            return {"mlflow_run_id": run_id, "mlflow_version": version}
     except Exception as error:  # noqa: BLE001 - a tracking error never costs a promotion
-        sys.stderr.write(f"promote: not registered in MLflow ({error})\n")
-        return {"mlflow_run_id": run_id or "", "mlflow_version": ""}
-    return {"mlflow_run_id": run_id, "mlflow_version": version}
+        why = str(error)
+    sys.stderr.write(
+        f"promote: neither registered in MLflow nor its alias set ({why}); "
+        "the next `dermaflow models promote` does it\n"
+    )
+    return {"mlflow_run_id": run_id or "", "mlflow_version": ""}
+
+
+def _announce_late(lineage: str, folder: Path, digest: str) -> None:
+    """Register a champion that was promoted without a server."""
+    from dermaflow.bundle import registry  # noqa: PLC0415
+
+    record = registry.current(lineage)
+    if record is None or record["digest"] != digest or record.get("mlflow_version"):
+        return
+    tags = _announce(lineage, folder, {key: str(value) for key, value in record.items()})
+    if tags["mlflow_version"]:
+        registry.amend(record, tags)
+        print(f"It is now registered in MLflow too, as version {tags['mlflow_version']}.")
 
 
 def _point_alias(record: Mapping[str, Any]) -> None:
@@ -166,7 +195,7 @@ def _say_again(decision: Mapping[str, Any], digest: str) -> None:
     print(f"{digest[:12]} was already decided on: {verdict} ({decision['reason']}). Nothing to do.")
 
 
-def _say(decision: Mapping[str, Any], digest: str) -> None:
+def _say(decision: Mapping[str, Any], digest: str, lineage: RegistryParams) -> None:
     print(f"An answer takes {decision['latency_ms']:.0f} ms here, and {decision['size_mb']:.1f} MB of disk.")
     if not decision["promoted"]:
         print(f"{digest[:12]} is not promoted: {decision['reason']}")
@@ -174,9 +203,10 @@ def _say(decision: Mapping[str, Any], digest: str) -> None:
         return
     print(f"{decision['tag']} is champion of {decision['lineage']}: {decision['reason']}.")
     if not decision["serving"]:
-        print(
-            "The service keeps its real model; to serve this one: DERMAFLOW_BUNDLE=outputs/bundle make serve"
-        )
+        print("The service keeps its real model; to look at this one:")
+        print("  DERMAFLOW_BUNDLE=outputs/bundle make serve")
+        if not lineage.demo:
+            print(f"To serve it from now on: dermaflow models serve --lineage {lineage.name}")
 
 
 def _md5(file: Path) -> str:

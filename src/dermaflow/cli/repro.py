@@ -4,29 +4,27 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import typer
 import yaml
 
-from dermaflow import outputs, tracking
-from dermaflow.bundle import registry
+from dermaflow import datadir, outputs, tracking
 from dermaflow.params import root
-
-KEPT = frozenset({registry.DECISION})
-"""What lies in outputs/ without being a stage's output."""
 
 
 def repro() -> None:
     """Run `dvc repro`; first remove outputs that dvc.yaml no longer names, then say what changed.
 
-    Exit code: that of `dvc repro`.
+    Removed is what a stage of other params made, and whatever else lies in a folder that a stage reads as a
+    whole; other files in outputs/ stay. Exit code: that of `dvc repro`.
     """
-    declared, stages = flow()
-    for stale in remove_stale(declared):
-        print(f"removed {stale}: dvc.yaml no longer names it")
+    flow = Flow.read()
+    for stale in remove_stale(flow, made(_committed()) | made(_locked())):
+        print(f"removed {stale}: no stage of dvc.yaml makes it")
     start = time.monotonic()
     status, ran = _dvc_repro()
     seconds = time.monotonic() - start
@@ -37,7 +35,7 @@ def repro() -> None:
         print(f"Nothing to do: all stages are up to date ({seconds:.1f} s of DVC).")
         return
     print(f"All stages are up to date ({seconds:.0f} s).")
-    left = first_difference(_committed(), _locked(), stages)
+    left = first_difference(_committed(), _locked(), flow.stages)
     if left is None:
         print("The results are those of the committed dvc.lock, byte for byte.")
     else:
@@ -59,37 +57,85 @@ def _dvc_repro() -> tuple[int, bool]:
     return process.returncode, ran
 
 
-def flow() -> tuple[list[str], set[str]]:
-    """Return the paths of all outputs that dvc.yaml names, relative to the root, and its stages' names."""
-    from dvc.repo import Repo  # noqa: PLC0415 - half a second
+@dataclass(frozen=True)
+class Flow:
+    """What dvc.yaml says with the present params; paths are relative to the root.
 
-    with Repo(str(root())) as repo:
-        paths = [str(out.def_path) for out in repo.index.outs]
-        return [path for path in paths if path.startswith(outputs.DIR)], {
-            str(stage.addressing) for stage in repo.index.stages
-        }
+    Attributes:
+        stages: their names.
+        outs: all outputs of stages.
+        whole: folders of outputs that a stage reads as a whole.
+    """
+
+    stages: frozenset[str]
+    outs: frozenset[str]
+    whole: frozenset[str]
+
+    @classmethod
+    def read(cls) -> Self:
+        """Ask DVC."""
+        with datadir.repository() as repo:
+            stages = [stage for stage in repo.index.stages if not stage.is_data_source]
+            outs = frozenset(str(out.def_path) for stage in stages for out in stage.outs)
+            deps = {str(dep.def_path) for stage in stages for dep in stage.deps}
+            parents = {str(parent) for out in outs for parent in Path(out).parents}
+            return cls(frozenset(stage.addressing for stage in stages), outs, frozenset(deps & parents))
 
 
-def remove_stale(declared: Iterable[str]) -> list[str]:
-    """Remove what lies in outputs/ but belongs to no declared output; return what was removed."""
-    names = set(declared)
-    parents = {str(parent) for name in names for parent in Path(name).parents}
-    removed: list[str] = []
+def made(lock: Mapping[str, Any]) -> set[str]:
+    """Return the paths of all outputs that a dvc.lock remembers."""
+    return {out["path"] for entry in lock.get("stages", {}).values() for out in entry.get("outs", [])}
+
+
+def remove_stale(flow: Flow, remembered: Iterable[str]) -> list[str]:
+    """Remove what no stage makes any more; return the paths that were removed.
+
+    Args:
+        flow: the stages that there are.
+        remembered: outputs of stages of other params, too.
+    """
+    parents = {str(parent) for out in flow.outs for parent in Path(out).parents}
+    kept = flow.outs | parents
+    stale = {path for path in remembered if path not in kept and not _inside(path, flow.outs)}
 
     def visit(folder: Path) -> None:
-        for entry in sorted(folder.iterdir()):
+        for entry in folder.iterdir():
             name = entry.relative_to(root()).as_posix()
-            if name in names or entry.name in KEPT or entry.name == ".gitignore":
-                continue
-            if entry.is_dir() and name in parents:
+            if name in parents:
                 visit(entry)
-                continue
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            removed.append(name)
+            elif name not in flow.outs and entry.name != ".gitignore":
+                stale.add(name)
 
-    if outputs.path("").exists():
-        visit(outputs.path(""))
+    for folder in flow.whole:
+        if (root() / folder).is_dir():
+            visit(root() / folder)
+    removed = [name for name in sorted(stale) if _remove(root() / name)]
+    for name in removed:
+        _remove_if_empty((root() / name).parent)
     return removed
+
+
+def _inside(path: str, folders: frozenset[str]) -> bool:
+    return any(str(parent) in folders for parent in Path(path).parents)
+
+
+def _remove(entry: Path) -> bool:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    elif entry.exists() or entry.is_symlink():
+        entry.unlink()
+    else:
+        return False
+    return True
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a folder, and those above it below outputs/, that hold nothing but DVC's .gitignore."""
+    while folder != outputs.path("") and folder.is_dir():
+        if any(entry.name != ".gitignore" for entry in folder.iterdir()):
+            return
+        shutil.rmtree(folder)
+        folder = folder.parent
 
 
 def first_difference(committed: dict[str, Any], now: dict[str, Any], stages: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dermaflow import outputs, params
+from dermaflow.errors import BundleError, first_ten
 from dermaflow.evaluate import openings
 
 
@@ -11,6 +12,9 @@ def evaluate() -> None:
     """Print the hold-out's figures per model and for the ensemble, with 95 % intervals.
 
     Reads outputs/ only; `dvc repro` makes what it prints.
+
+    Raises:
+        DataError, BundleError: something is not made yet, or of other params.
     """
     models = params.names("models")
     metrics = {
@@ -19,6 +23,13 @@ def evaluate() -> None:
     }
     metrics["ensemble"] = outputs.read_json(outputs.path("ensemble/metrics.json"))["hold_out"]
     bundle = outputs.read_json(outputs.path("bundle/bundle.json"))
+    shipped = {member["model"] for member in bundle["members"]}
+    if shipped != set(models):
+        raise BundleError(
+            f"its networks are of {first_ten(sorted(shipped))}, params.yaml names {first_ten(models)}",
+            "outputs/bundle",
+            "Run `dvc repro`.",
+        )
     sizes = _sizes(bundle)
     latency = _latencies_ms(bundle["digest"])
     heads = ("", "balanced accuracy", "melanoma AUC", "macro AUC", "MB", "latency ms")

@@ -39,7 +39,7 @@ def fit(members: Sequence[Member], cases: pd.DataFrame, false_alarms: float) -> 
     Returns:
         None where there are too few images to promise that share.
     """
-    fitted, distances, centres = [], [], []
+    fitted, distances = [], []
     rows = cases.set_index("image_id")[["group", "centre"]]
     for member in members:
         ids = list(member.frame.image_id[member.frame.split == "out_of_fold"])
@@ -54,9 +54,9 @@ def fit(members: Sequence[Member], cases: pd.DataFrame, false_alarms: float) -> 
         typical = np.median(apart)
         mean, scale = _gaussian(seen, weights)
         fitted.append((mean, scale / typical))
-        distances.append(apart / typical)  # those of unlike networks can then be put together
-        centres.append(own.centre)
-    border = _quantile(np.concatenate(distances), _weights(pd.concat(centres)), 1 - false_alarms)
+        distances.append(pd.Series(apart / typical, index=ids))  # unlike networks' can then be averaged
+    each = pd.concat(distances).groupby(level=0).mean()  # an image is one case, whatever number of models
+    border = _quantile(np.asarray(each, np.float64), _weights(rows.centre.loc[each.index]), 1 - false_alarms)
     if border is None:
         return None
     border /= BORDER

@@ -5,8 +5,6 @@ hold-out was opened before. It can't be made again, so `make clean` spares it. L
 scoring.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,22 +14,23 @@ from filelock import FileLock
 from dermaflow import outputs
 
 FILE: Final = "hold_out/openings.json"
+TELLING: Final = ("balanced_accuracy", "melanoma_auc", "log_loss")
+"""Figures that tell one set of answers from another; no setting of the evaluation moves them."""
 
 
 def note(folder: Path, holdout: str, by: str, metrics: Mapping[str, Any]) -> int:
-    """Note one scoring, unless the same figures were noted before.
+    """Note one scoring, unless the same answers were noted before.
 
     Args:
         folder: reports/.
-        holdout: sha256 of outputs.holdout.
+        holdout: outputs.holdout.content().
         by: who answered, e.g. `ensemble`.
-        metrics: the figures that came out.
+        metrics: metrics.json.
 
     Returns:
         How often this hold-out was scored, this time included.
     """
-    figures = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()
-    entry = {"by": by, "figures": figures}
+    entry = {"by": by, **{name: metrics["hold_out"][name]["value"] for name in TELLING}}
     file = folder / FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):  # models may be evaluated side by side
@@ -48,7 +47,7 @@ def count(folder: Path, holdout: str) -> int:
     return len(read(folder).get(holdout, []))
 
 
-def read(folder: Path) -> dict[str, list[dict[str, str]]]:
-    """Return all scorings by the sha256 of the hold-out."""
+def read(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return all scorings by the hold-out's content."""
     file = folder / FILE
     return outputs.read_json(file) if file.exists() else {}

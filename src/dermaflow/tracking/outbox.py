@@ -6,11 +6,15 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Final
 
 from dermaflow.files import digest
 from dermaflow.params import root
 from dermaflow.tracking import server
 from dermaflow.tracking.record import Record, now_ms
+
+REFUSED: Final = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes for what it will not take another time either."""
 
 
 def _pending() -> Path:
@@ -31,10 +35,10 @@ def keep(record: Record) -> None:
 
 
 def send_pending() -> None:
-    """Send what is kept, oldest first; what is damaged is told and set aside.
+    """Send what is kept, oldest first; what is damaged, or refused for good, is told and set aside.
 
     Raises:
-        Exception: whatever MLflow raises; what was not sent stays.
+        Exception: whatever else MLflow raises; what was not sent stays.
     """
     if not any(_pending().glob("*.json")):
         return
@@ -48,7 +52,14 @@ def send_pending() -> None:
                 file.rename(file.with_suffix(".damaged"))  # one of them must not stop all
                 tell(error)
                 continue
-            server.send(_unchanged(record))
+            try:
+                server.send(_unchanged(record))
+            except Exception as error:
+                if getattr(error, "error_code", None) not in REFUSED:
+                    raise
+                file.rename(file.with_suffix(".refused"))
+                tell(error)
+                continue
             file.unlink()
 
 

@@ -64,6 +64,8 @@ def open_run(record: Record) -> tuple[Any, str, str | None]:
             experiment_id = client.create_experiment(EXPERIMENT, artifact_location=local)
         else:
             experiment_id = experiment.experiment_id
+            if experiment.lifecycle_stage == "deleted":  # else nothing could be logged any more
+                client.restore_experiment(experiment_id)
         parent_id = None
         if record.parent:
             provenance = {key: record.tags.get(key, "") for key in ("git_commit", "data_md5")}
@@ -178,13 +180,13 @@ def _safe(name: str) -> str:
 
 
 def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, str]) -> str:
-    """Register a bundle as a new model version.
+    """Register a bundle as a new model version; one that is registered already keeps its version.
 
     Args:
         name: the lineage.
         bundle: the folder; it becomes the run's artifact `bundle`.
         run_id: the ensemble's run.
-        tags: of the version.
+        tags: of the version; `digest` tells which bundle it is.
 
     Returns:
         The version.
@@ -197,6 +199,9 @@ def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, str]) -> s
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    known = client.search_model_versions(f"name = '{name}' and tags.digest = '{tags['digest']}'")
+    if known:
+        return str(known[0].version)
     client.log_artifacts(run_id, str(bundle), "bundle")
     source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
     version = client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags))
