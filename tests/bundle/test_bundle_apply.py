@@ -21,6 +21,16 @@ def test_the_prior_shift_undoes_a_made_up_sampler(rng):
     assert calibration.probabilities(learned[:, None]) == pytest.approx(posterior)
 
 
+def test_the_prior_shift_undoes_it_also_where_the_model_is_too_sure(rng):
+    """The temperature cools what the model says and leaves the frequencies alone."""
+    natural, drawn = np.array([0.7, 0.25, 0.05]), np.array([0.3, 0.3, 0.4])
+    likelihood = rng.random((50, 3))
+    too_sure = 2.5 * np.log(likelihood * drawn)
+    calibration = Calibration(np.ones(1), np.log(natural / drawn)[None], 1 / 2.5, natural)
+    posterior = likelihood * natural / (likelihood * natural).sum(axis=1, keepdims=True)
+    assert calibration.probabilities(too_sure[:, None]) == pytest.approx(posterior)
+
+
 def test_members_are_averaged_by_weight_before_the_softmax(rng):
     logits = rng.normal(size=(4, 2, 3))
     calibration = Calibration(np.array([0.25, 0.75]), np.zeros((2, 3)), 2.0, np.ones(3) / 3)

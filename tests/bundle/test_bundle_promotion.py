@@ -250,7 +250,7 @@ def test_a_rollback_to_a_bundle_that_mlflow_never_met_says_that_the_alias_stays(
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda text: text.replace('"format": 3', '"format": 1'), "format 1, this version reads 3"),
+        (lambda text: text.replace('"format": 4', '"format": 1'), "format 1, this version reads 4"),
         (lambda text: text.replace("Random", "Other"), "does not match its digest"),
     ],
     ids=["another format", "damaged"],

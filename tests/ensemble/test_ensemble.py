@@ -1,6 +1,7 @@
 """Blend, temperature, sets, operating point: chosen out of fold, measured on the hold-out."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -60,17 +61,24 @@ def test_the_prior_shift_makes_probabilities_of_the_natural_frequencies(rng):
         assert said[high].mean() == pytest.approx(truth[high].mean(), abs=0.07)
     assert unshifted.probability_NV.mean() < SHARES[1] - 0.1  # without the shift it would be far off
     train = members.labelled(cases, holdout, "out_of_fold")
-    target, logits = blend.blended(perfect, np.full(3, 1 / 3), prior, train)
-    assert calibrate.fit_beta(target, logits) == pytest.approx(1, abs=0.05)
+    fitted = calibrate.fit_beta(*blend.blended(perfect, np.full(3, 1 / 3), prior, train))
+    assert fitted == pytest.approx(1, abs=0.05)
+    too_sure = []
+    for one in perfect:
+        louder = {name: one.frame[name] * 2.5 for name in one.frame if name.startswith("logit_")}
+        too_sure.append(replace(one, frame=one.frame.assign(**louder)))
+    fitted = calibrate.fit_beta(*blend.blended(too_sure, np.full(3, 1 / 3), prior, train))
+    assert fitted == pytest.approx(1 / 2.5, abs=0.02)
 
 
 def test_the_temperature_is_that_of_a_fine_grid(rng):
     target = rng.integers(0, 4, 300)
     logits = rng.normal(size=(300, 4)) * 3
     logits[np.arange(300), target] += 2
+    shift = np.tile(np.log([0.1, 0.2, 0.3, 0.4]), (300, 1))
     grid = np.exp(np.linspace(-4, 4, 4001))
-    losses = [metrics.log_losses(target, _softmax(beta * logits)).mean() for beta in grid]
-    assert calibrate.fit_beta(target, logits) == pytest.approx(grid[int(np.argmin(losses))], rel=0.003)
+    losses = [metrics.log_losses(target, _softmax(beta * logits + shift)).mean() for beta in grid]
+    assert calibrate.fit_beta(target, logits, shift) == pytest.approx(grid[int(np.argmin(losses))], rel=0.003)
 
 
 def test_the_temperature_is_scikit_learns(rng):
@@ -82,7 +90,8 @@ def test_the_temperature_is_scikit_learns(rng):
     target = np.argmax(x + rng.normal(size=x.shape), axis=1)
     model = LogisticRegression(C=1e4).fit(x[:60], target[:60])
     peer = CalibratedClassifierCV(FrozenEstimator(model), method="temperature").fit(x[60:], target[60:])
-    beta = calibrate.fit_beta(target[60:], model.decision_function(x[60:]))
+    said = model.decision_function(x[60:])
+    beta = calibrate.fit_beta(target[60:], said, np.zeros_like(said))
     assert beta == pytest.approx(peer.calibrated_classifiers_[0].calibrators[0].beta_, rel=1e-4)
 
 
@@ -90,10 +99,11 @@ def test_too_sure_members_are_cooled_and_the_loss_falls(rng):
     target = rng.integers(0, 3, 500)
     logits = rng.normal(size=(500, 3))
     logits[np.arange(500), target] += 1
-    beta = calibrate.fit_beta(target, 5 * logits)
+    none = np.zeros_like(logits)
+    beta = calibrate.fit_beta(target, 5 * logits, none)
     assert beta < 0.5
     assert calibrate.mean_log_loss(target, beta * 5 * logits) < calibrate.mean_log_loss(target, 5 * logits)
-    assert calibrate.fit_beta(np.zeros(0, int), np.zeros((0, 3))) == 1
+    assert calibrate.fit_beta(np.zeros(0, int), none[:0], none[:0]) == 1
 
 
 def test_equal_weights_are_equal_for_models_whatever_their_folds(world):

@@ -50,7 +50,7 @@ def test_out_of_fold_only_the_members_of_the_cases_own_fold_answer(world):
         m.frame.set_index("image_id").loc[image, [f"logit_{c}" for c in NINE.classes]].to_numpy(float)
         for m in (found[1], found[4])
     )
-    slow = softmax(0.7 * (0.25 * one + 0.75 * other + np.log(prior * 9)))
+    slow = softmax(0.7 * (0.25 * one + 0.75 * other) + np.log(prior * 9))
     assert table.loc[image, [f"probability_{c}" for c in NINE.classes]].to_numpy(float) == pytest.approx(slow)
     assert sorted(table.index) == sorted(cases[cases.split == "train"].image_id)
 

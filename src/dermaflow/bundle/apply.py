@@ -1,4 +1,4 @@
-"""From logits to an answer: blend the members, undo the sampler, calibrate. Numpy only.
+"""From logits to an answer: blend the members, calibrate, undo the sampler. Numpy only.
 
 The same code runs in ensemble, stress, predict and the service, so that a figure in a report and an
 answer on the page can't differ.
@@ -21,7 +21,8 @@ class Calibration:
         weights: shape (members,), the blend's weights, sum 1.
         shifts: shape (members, classes), log(natural prior / learned prior) of each member's training:
             adding it undoes what sampler and class weights did to the frequencies (Saerens et al. 2002).
-        beta: inverse temperature, fitted out of fold (Guo et al. 2017).
+        beta: inverse temperature, fitted out of fold (Guo et al. 2017). It makes the networks as sure as they
+            are right; the shifts, which are no network's opinion, stay as they are (docs/decisions/0012).
         prior: shape (classes,), natural class frequencies of the training rows, sum 1.
     """
 
@@ -39,8 +40,8 @@ class Calibration:
         Returns:
             Shape (..., classes); each row sums to 1.
         """
-        blended = np.einsum("m,...mc->...c", self.weights, np.asarray(logits, np.float64) + self.shifts)
-        return softmax(self.beta * blended)
+        blended = np.einsum("m,...mc->...c", self.weights, np.asarray(logits, np.float64))
+        return softmax(self.beta * blended + self.weights @ self.shifts)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists for bundle.json."""

@@ -17,7 +17,7 @@ from dermaflow.images.prepare import Recipe
 from dermaflow.impute.apply import Imputer
 from dermaflow.taxonomy import VIEWS, View
 
-FORMAT = 3  # 1: images were shrunk by area alone; 2: nothing told images of other things apart
+FORMAT = 4  # 1: shrunk by area alone; 2: no images of other things told; 3: temperature on the shifts, too
 FILE = "bundle.json"
 
 

@@ -32,8 +32,7 @@ def weigh(
     models = list(dict.fromkeys(member.model for member in found))
     weights = np.full(len(models), 1 / len(models))
     if how == "fitted" and len(models) > 1:
-        target, each = per_model(found, models, prior, train)
-        weights = _fit(target, each)
+        weights = _fit(*per_model(found, models, prior, train))
     folds = [sum(other.model == member.model for other in found) for member in found]
     shares = [weights[models.index(member.model)] for member in found]
     return np.asarray(np.array(shares) / np.array(folds))
@@ -41,11 +40,11 @@ def weigh(
 
 def per_model(
     found: Sequence[Member], models: Sequence[str], prior: Floats, train: pd.DataFrame
-) -> tuple[Ints, Floats]:
-    """Shifted out-of-fold logits of each model.
+) -> tuple[Ints, Floats, Floats]:
+    """Out-of-fold logits and shifts of each model.
 
     Returns:
-        Targets (n,) and logits (n, models, k) of the cases that every model predicted out of fold.
+        Targets (n,), logits and shifts (n, models, k) of the cases that every model predicted out of fold.
     """
     frames = []
     for model in models:
@@ -53,29 +52,35 @@ def per_model(
         parts = []
         for chosen, weights in members.by_fold(own, np.full(len(own), 1 / len(own))):
             ids, stacked = members.logits(chosen, "out_of_fold")
-            shifts = members.calibration(chosen, weights, prior).shifts
-            parts.append(pd.DataFrame((stacked + shifts).mean(axis=1), index=pd.Index(ids)))
+            shift = members.calibration(chosen, weights, prior).shifts.mean(axis=0)
+            said = stacked.mean(axis=1)
+            both = np.hstack([said, np.broadcast_to(shift, said.shape)])
+            parts.append(pd.DataFrame(both, index=pd.Index(ids)))
         frames.append(pd.concat(parts))
     targets = targets_of(found[0], train)
     ids = [
         image for image in frames[0].index if image in targets.index and all(image in f.index for f in frames)
     ]
-    return targets.loc[ids].to_numpy(np.int64), np.stack([f.loc[ids].to_numpy() for f in frames], axis=1)
+    each = np.stack([f.loc[ids].to_numpy() for f in frames], axis=1)
+    logits, shifts = np.split(each, 2, axis=2)
+    return targets.loc[ids].to_numpy(np.int64), logits, shifts
 
 
 def blended(
     found: Sequence[Member], weights: Floats, prior: Floats, train: pd.DataFrame
-) -> tuple[Ints, Floats]:
-    """Targets (n,) and blended, shifted logits (n, k) out of fold: what the temperature is fitted on."""
+) -> tuple[Ints, Floats, Floats]:
+    """Targets (n,), blended logits and shifts (n, k) out of fold: what the temperature is fitted on."""
     targets = targets_of(found[0], train)
-    all_targets, all_logits = [], []
+    all_targets, all_logits, all_shifts = [], [], []
     for chosen, part in members.by_fold(found, weights):
         ids, stacked = members.logits(chosen, "out_of_fold")
-        shifted = stacked + members.calibration(chosen, part, prior).shifts
+        shift = part @ members.calibration(chosen, part, prior).shifts
         known = np.isin(np.array(ids, object), targets.index.to_numpy(object))
-        all_logits.append(np.einsum("m,nmc->nc", part, shifted)[known])
+        all_logits.append(np.einsum("m,nmc->nc", part, stacked)[known])
+        all_shifts.append(np.broadcast_to(shift, all_logits[-1].shape))
         all_targets.append(targets.reindex(ids).to_numpy()[known])
-    return np.concatenate(all_targets).astype(np.int64), np.concatenate(all_logits)
+    target = np.concatenate(all_targets).astype(np.int64)
+    return target, np.concatenate(all_logits), np.concatenate(all_shifts)
 
 
 def targets_of(member: Member, train: pd.DataFrame) -> "pd.Series[Any]":
@@ -85,12 +90,13 @@ def targets_of(member: Member, train: pd.DataFrame) -> "pd.Series[Any]":
     return found.dropna().astype(np.int64)
 
 
-def _fit(target: Ints, each: Floats) -> Floats:
+def _fit(target: Ints, each: Floats, shifts: Floats) -> Floats:
     """Weights of least log loss; the temperature is free, so only their proportions count."""
     count = each.shape[1]
 
     def loss(free: Floats) -> float:
-        return mean_log_loss(target, np.exp(free[-1]) * np.einsum("m,nmc->nc", softmax(free[:-1]), each))
+        each_shifted = np.exp(free[-1]) * each + shifts
+        return mean_log_loss(target, np.einsum("m,nmc->nc", softmax(free[:-1]), each_shifted))
 
     found = minimize(loss, np.zeros(count + 1), method="L-BFGS-B", bounds=[(-8, 8)] * count + [(-4, 4)])
     weights = softmax(found.x[:-1])

@@ -12,12 +12,13 @@ BOUNDS: Final = (-4.0, 4.0)
 """Of log beta: 0.018 to 55."""
 
 
-def fit_beta(target: Ints, blended: Floats) -> float:
+def fit_beta(target: Ints, blended: Floats, shift: Floats) -> float:
     """Return the inverse temperature of least mean log loss.
 
     Args:
         target: shape (n,).
-        blended: shape (n, k), shifted logits before the softmax.
+        blended: shape (n, k), logits before the softmax.
+        shift: shape (n, k), added to them after the temperature.
 
     Returns:
         beta of `bundle.apply.Calibration`; 1 without a case.
@@ -26,7 +27,7 @@ def fit_beta(target: Ints, blended: Floats) -> float:
         return 1.0
 
     def loss(log_beta: float) -> float:
-        return mean_log_loss(target, np.exp(log_beta) * blended)
+        return mean_log_loss(target, np.exp(log_beta) * blended + shift)
 
     found = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-8})
     return float(np.exp(found.x))

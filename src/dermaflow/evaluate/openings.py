@@ -23,7 +23,7 @@ def note(folder: Path, holdout: str, by: str, metrics: Mapping[str, Any]) -> int
 
     Args:
         folder: reports/.
-        holdout: outputs.holdout.content().
+        holdout: digest of its rows (`outputs.Table.content`).
         by: who answered, e.g. `ensemble`.
         metrics: metrics.json.
 
