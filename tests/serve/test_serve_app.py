@@ -110,6 +110,30 @@ def test_an_unknown_field_is_a_400_that_names_it(client, jpeg):
     assert (response.status_code, response.json()["error"][:4]) == (400, "agee")
 
 
+def test_a_field_in_the_address_is_a_400_also_beside_a_whole_form(client, jpeg):
+    for address in ("/predict?age=55", "/predict?age=", "/predict?anything"):
+        response = client.post(address, files={"image": ("lesion.jpg", jpeg)}, data={"sex": "male"})
+        said = "fields in the address are not read: send fields in the form"
+        assert (response.status_code, response.json()) == (400, {"error": said})
+
+
+@pytest.mark.parametrize("end", ["", "\r\n--x", "\r\n--x-", "\r\n--x\r\n"])
+def test_a_form_without_its_closing_boundary_is_a_400(client, jpeg, end):
+    """Its last field would be lost, and with it the patient's age."""
+
+    def send(end):
+        parts = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + jpeg
+        parts += b'\r\n--x\r\nContent-Disposition: form-data; name="age"\r\n\r\n55' + end.encode()
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        return client.post("/predict", content=parts, headers=headers)
+
+    response = send(end)
+    said = "the form ends early: send it whole, with its closing boundary"
+    assert (response.status_code, response.json()) == (400, {"error": said})
+    for whole in ("\r\n--x--", "\r\n--x--\r\n", "\r\n--x--\r\nepilogue"):
+        assert send(whole).json()["imputed"] == ["sex", "site"]
+
+
 def test_a_field_given_twice_is_a_400(client, jpeg):
     response = ask(client, jpeg, age=["55", "56"])
     assert (response.status_code, response.json()) == (400, {"error": "age is given more than once"})

@@ -53,6 +53,14 @@ def test_a_tag_that_is_gone_from_the_store_is_an_error(root, record, monkeypatch
         champion.load()
 
 
+@pytest.mark.parametrize("tag", ["tiny demo:7", "tiny-demo:", "a:b:c", "../elsewhere:7", ["tiny-demo"]])
+def test_a_tag_that_is_none_is_an_error(root, record, monkeypatch, tag):
+    monkeypatch.setenv("DERMAFLOW_ROOT", str(root))
+    (root / "champion.json").write_text(json.dumps({**record, "tag": tag}))
+    with pytest.raises(BundleError, match=r"champion\.json: the tag .* is none of BentoML's: .*make repro"):
+        champion.load()
+
+
 def test_another_bundle_under_the_champions_tag_is_an_error(root, record, monkeypatch):
     monkeypatch.setenv("DERMAFLOW_ROOT", str(root))
     (root / "champion.json").write_text(json.dumps({**record, "digest": "0" * 64}))
@@ -78,6 +86,15 @@ def test_a_folder_is_served_on_purpose_and_says_that_it_is_not_promoted(root, mo
         "data_md5": "not promoted",
         "mlflow_run_id": "not promoted",
     }
+
+
+def test_a_folder_named_by_a_tilde_lies_at_home(root, monkeypatch, folders):
+    monkeypatch.setenv("HOME", str(folders["nine"].parent))
+    monkeypatch.setenv("DERMAFLOW_BUNDLE", "~/nine")
+    assert champion.load().bundle.view.name == "nine"
+    monkeypatch.setenv("DERMAFLOW_BUNDLE", "~nobody-of-this-name/nine")
+    with pytest.raises(BundleError, match=r"^DERMAFLOW_BUNDLE: ~nobody-of-this-name/nine: "):
+        champion.load()
 
 
 def test_a_folder_named_by_a_relative_path_lies_below_the_root(root, monkeypatch, folders):

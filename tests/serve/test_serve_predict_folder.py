@@ -227,6 +227,8 @@ def test_a_folder_without_images_two_files_of_one_id_and_no_folder_are_errors(tm
         ("image,age\n,5\n", "line 2: no image is named"),
         ("", "line 1: the columns are"),
         ("image,age\na,5_5\n", "column age"),
+        ("image,age\na,5\nb,55,5\n", "p.csv, line 3: it has more cells than the 2 columns. Write 55.5, not"),
+        ("image,age,sex\na,55,5,male\n", "line 2: it has more cells than the 3 columns"),
     ],
 )
 def test_a_wrong_patient_table_is_an_error_that_names_the_row(tmp_path, text, message):

@@ -176,6 +176,21 @@ def test_the_service_listens_on_the_loopback_address_only(served):
     assert [address for address, found in listening if found == port] == ["0100007F"]
 
 
+@pytest.mark.parametrize("port", ["abc", "0", "-1", "65536", "3000.5"])
+def test_a_port_that_is_none_is_said_in_one_line(tmp_path, bundle_folder, port):
+    done = subprocess.run(
+        [sys.executable, "-c", "import dermaflow.serve.service"],
+        cwd=tmp_path,
+        env=environment(scratch_root(tmp_path), PORT=port, DERMAFLOW_BUNDLE=str(bundle_folder)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    said = f"error: PORT: {port} is no port. Give a number from 1 to 65535, or none for 3000.\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 def test_without_a_champion_the_server_refuses_to_start_in_one_line(tmp_path):
     root = scratch_root(tmp_path)
     done = subprocess.run(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import bentoml
-from bentoml.exceptions import NotFound
+from bentoml.exceptions import BentoMLException, NotFound
 
 from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.format import Bundle
@@ -56,12 +56,21 @@ def load(folder: Path | None = None) -> Loaded:
         BundleError: nothing is promoted, or the bundle is missing or damaged.
     """
     if folder is None and (named := os.environ.get("DERMAFLOW_BUNDLE")):
-        folder = _root() / named
+        folder = _root() / _home_filled_in(named)
     return _promoted() if folder is None else _unpromoted(folder)
 
 
 def _root() -> Path:
     return Path(os.environ.get("DERMAFLOW_ROOT", ".")).resolve()
+
+
+def _home_filled_in(named: str) -> Path:
+    try:
+        return Path(named).expanduser()
+    except RuntimeError as error:
+        raise BundleError(
+            f"{named}: {error}".rstrip("."), "DERMAFLOW_BUNDLE", "Give a bundle's folder."
+        ) from None
 
 
 def _unpromoted(folder: Path) -> Loaded:
@@ -78,6 +87,8 @@ def _promoted() -> Loaded:
         folder = Path(bentoml.models.get(tag).path)
     except NotFound:
         raise BundleError(f"the bundle {tag} is not in BentoML's store", FILE, REMEDY) from None
+    except (BentoMLException, ValueError) as error:
+        raise BundleError(f"the tag {tag} is none of BentoML's: {error}".rstrip("."), FILE, REMEDY) from None
     bundle = bundle_format.read(folder)
     if record.get("digest", bundle.digest) != bundle.digest:
         raise BundleError(f"the bundle in BentoML's store under {tag} is another one", FILE, REMEDY)

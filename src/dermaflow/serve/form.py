@@ -49,14 +49,21 @@ class Submission:
 
 class _InMemory(MultiPartParser):
     spool_max_size = MAX_BODY_BYTES
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
 
 
 async def read(request: Request) -> Submission:
     """Read and check a request.
 
     Raises:
-        HTTPException: 400 (a field), 408 (too slow), 413 (too large), 415 (not multipart).
+        HTTPException: 400 (a field, or the form ends early), 408 (too slow), 413 (too large), 415 (not
+            multipart).
     """
+    if request.query_params:
+        raise HTTPException(400, "fields in the address are not read: send fields in the form")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise HTTPException(415, "send multipart/form-data with the file in the field image")
     declared = request.headers.get("content-length", "0")
@@ -79,6 +86,8 @@ async def read(request: Request) -> Submission:
     except TimeoutError:
         raise HTTPException(408, f"the image did not arrive within {BODY_SECONDS:g} seconds") from None
     try:
+        if not parser.ended:  # the field that the end cut off would be taken for one that was not sent
+            raise HTTPException(400, "the form ends early: send it whole, with its closing boundary")
         return await _submission(fields)
     finally:
         await fields.close()

@@ -20,8 +20,8 @@ def read_metadata(source: Path) -> dict[str, Patient]:
         source: a CSV with the column image (an id or a file name) and any of age, sex, site.
 
     Raises:
-        DataError: no such file, no CSV in UTF-8, an unknown column or word, an age out of range, an image
-            listed twice; the message names the row.
+        DataError: no such file, no CSV in UTF-8, an unknown column or word, a row with more cells than
+            columns, an age out of range, an image listed twice; the message names the row.
     """
     if not source.is_file():
         raise DataError("no such file", str(source), "Give the path of a CSV file.")
@@ -44,6 +44,12 @@ def _patients(source: Path) -> dict[str, Patient]:
         patients: dict[str, Patient] = {}
         for row in reader:
             where = f"{source.name}, line {reader.line_num}"
+            if None in row:  # where DictReader puts cells that no column has
+                raise DataError(
+                    f"it has more cells than the {len(reader.fieldnames or [])} columns",
+                    where,
+                    "Write 55.5, not 55,5; put a cell that holds a comma in quotes.",
+                )
             cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
             image = image_id(cells["image"])
             if not image or image in patients:

@@ -21,7 +21,16 @@ from dermaflow.serve.app import application, warm_up
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else BentoML tells its makers of each start
 do_not_track.cache_clear()  # asked before this file is read
 
+
+def _port() -> int:
+    text = os.environ.get("PORT") or "3000"
+    if not (text.isdecimal() and 0 < int(text) < 2**16):
+        raise DermaflowError(f"{text} is no port", "PORT", "Give a number from 1 to 65535, or none for 3000.")
+    return int(text)
+
+
 try:
+    PORT = _port()
     LOADED = champion.load()
 except DermaflowError as error:
     sys.exit(f"error: {error}")
@@ -38,7 +47,7 @@ app = application(LOADED)
 @bentoml.asgi_app(app, path="/")
 @bentoml.service(
     name="dermaflow",
-    http={"host": "127.0.0.1", "port": int(os.environ.get("PORT") or 3000)},
+    http={"host": "127.0.0.1", "port": PORT},
     traffic={"timeout": 60},
     workers=1,
 )
