@@ -12,6 +12,7 @@ import uvicorn
 
 from dermaflow.serve import champion
 from dermaflow.serve.app import application
+from dermaflow.serve.guard import SecurityHeaders
 from helpers_bundle import tiny_bundle
 
 FLAGS = (
@@ -30,7 +31,7 @@ def loaded(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(loaded):
     """The app on a free loopback port, in a thread of its own."""
-    app = application(loaded, loaded.open(threads=1))
+    app = SecurityHeaders(application(loaded, loaded.open(threads=1)))
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

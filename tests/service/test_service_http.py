@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from dermaflow.impute.apply import Patient
-from dermaflow.serve import inference
+from dermaflow.serve import inference, pages
+from dermaflow.serve.guard import HEADERS, JsonErrors, SecurityHeaders
 from helpers_bundle import picture
 from helpers_service import BENTOML, environment, scratch_root, serving
 
@@ -41,8 +44,9 @@ def test_the_answer_over_http_is_what_the_networks_say(client, served, runner):
         inference.answer(file, Patient(55, "male", "torso"), runner).probabilities, abs=1e-6
     )
     assert len(body["top3"]) == 3
-    keys = ("version", "git_commit", "data_md5", "mlflow_run_id")
-    assert body["model"] == {key: served.champion.record[key] for key in keys}
+    keys = ("name", "version", "digest", "git_commit", "data_md5", "mlflow_run_id")
+    record = served.champion.record
+    assert body["model"] == {key: record[key] for key in keys} | {"digest": record["digest"][:12]}
 
 
 @pytest.mark.parametrize(
@@ -117,10 +121,80 @@ def test_the_first_page_is_ours_and_the_documents_stay_reachable(client):
         assert client.get(path).status_code == 200
 
 
-def test_our_figures_are_among_the_metrics(client):
+def assert_guarded(response):
+    assert {name: response.headers.get(name) for name in HEADERS} == HEADERS
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+BENTOML_OWN = ("/livez", "/healthz", "/readyz", "/metrics", "/docs.json", "/schema.json")
+
+
+@pytest.mark.parametrize(
+    "path", [*pages.PATHS, "/model", "/openapi.json", "/nowhere", "/predict", *BENTOML_OWN]
+)
+def test_every_response_carries_the_security_headers_and_no_cors(client, path):
+    assert_guarded(client.get(path, headers={"origin": "http://elsewhere.example"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [
+        ("GET", "/nowhere", 404, "Not Found"),
+        ("GET", "/model/7", 404, "Not Found"),
+        ("GET", "/predict", 405, "Method Not Allowed"),
+        ("POST", "/livez", 405, "Method Not Allowed"),
+    ],
+)
+def test_an_address_that_is_not_there_is_said_in_json(client, method, path, status, said):
+    response = client.request(method, path)
+    assert (response.status_code, response.json()) == (status, {"error": said})
+    assert ("allow" in response.headers) == (status == 405)
+
+
+FRAGILE = """
+from dermaflow.serve import inference
+from dermaflow.serve.service import Service
+
+whole = inference.answer
+
+def answer(file, *rest, **options):
+    if file == b"break":
+        raise RuntimeError("secret")
+    return whole(file, *rest, **options)
+
+inference.answer = answer
+"""
+
+
+def test_an_unforeseen_error_is_a_500_in_json_with_the_security_headers_and_is_counted(champion, tmp_path):
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    shutil.copy(champion.root / "champion.json", tmp_path)
+    with serving(champion.root, "fragile:Service", cwd=tmp_path, log=tmp_path / "log") as address:
+        response = httpx.post(f"{address}/predict", files={"image": b"break"}, timeout=30, trust_env=False)
+        figures = httpx.get(f"{address}/metrics", timeout=30, trust_env=False).text
+    assert_guarded(response)
+    assert (response.status_code, response.json()) == (500, {"error": "internal error; the log says where"})
+    assert re.search(r'dermaflow_refusals_total\{.*status="500"\} 1.0', figures)
+
+
+def test_an_error_of_bentomls_own_is_a_500_in_json_too():
+    def broken(scope, receive, send):
+        raise RuntimeError("secret")
+
+    client = TestClient(SecurityHeaders(JsonErrors(broken)), raise_server_exceptions=False)
+    response = client.get("/metrics")
+    assert_guarded(response)
+    assert (response.status_code, response.json()) == (500, {"error": "internal error; the log says where"})
+
+
+def test_our_figures_are_among_the_metrics(client, served):
     ask(client, picture())
     ask(client, b"x")
     text = client.get("/metrics").text
+    digest = served.champion.record["digest"][:12]
+    (row,) = re.findall(r"dermaflow_model_info\{(.*)\} 1.0", text)
+    assert {'name="tiny-demo"', 'version="7"', f'digest="{digest}"'} <= set(row.split(","))
+    assert "pid=" not in row  # else a row a worker
     assert re.search(r'dermaflow_answers_total\{.*diagnosis="', text)
     assert re.search(r'dermaflow_refusals_total\{.*status="400"', text)
     assert "dermaflow_predict_seconds_count" in text

@@ -3,15 +3,14 @@
 Images and patient data live in memory for the time of one request; nothing of them is logged.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,9 +18,9 @@ from starlette.routing import Route
 from dermaflow.bundle.run import Runner
 from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
-from dermaflow.serve import form, inference, pages
+from dermaflow.serve import figures, form, inference, pages
 from dermaflow.serve.champion import Loaded
-from dermaflow.serve.guard import SecurityHeaders, Turnstile, in_turn, refuse_foreign
+from dermaflow.serve.guard import ANSWER_SECONDS, Turnstile, in_turn, internal_error, refuse_foreign
 from dermaflow.serve.openapi import openapi
 from dermaflow.taxonomy import MALIGNANT, NAMES, SEXES, SITES
 
@@ -30,20 +29,11 @@ RUNNING = 2
 WAITING = 32
 """Requests that may wait for their turn; more get a 503."""
 
-ANSWERS = Counter("dermaflow_answers", "Answers given, by most probable diagnosis.", ["diagnosis"])
-ABSTENTIONS = Counter("dermaflow_abstentions", "Images taken for other things, answers forced or not.")
-REFUSALS = Counter("dermaflow_refusals", "Requests to /predict refused, by status.", ["status"])
-SECONDS = Histogram(
-    "dermaflow_predict_seconds",
-    "From the request to the answer, the wait for a turn included.",
-    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
-)
-
 
 def application(
     loaded: Loaded, runner: Runner | None = None, *, turnstile: Turnstile | None = None
 ) -> Starlette:
-    """Build the app of one bundle.
+    """Build the app of one bundle; `guard.SecurityHeaders` belongs around it.
 
     Args:
         loaded: the bundle that answers.
@@ -57,7 +47,6 @@ def application(
             Route("/openapi.json", _json(openapi(loaded))),
             *pages.routes(loaded),
         ],
-        middleware=[Middleware(SecurityHeaders)],
         exception_handlers={HTTPException: _refused, 500: _failed},
     )
     app.state.loaded = loaded
@@ -100,21 +89,23 @@ async def _predict(request: Request) -> Response:
     state = request.app.state
     try:
         refuse_foreign(request.headers)
-        async with state.turnstile.place() as turn:
+        async with asyncio.timeout(ANSWER_SECONDS), state.turnstile.place() as turn:
             sent = await form.read(request)
             work = partial(inference.answer, sent.file, sent.patient, state.runner, state.loaded.model)
             answer = await in_turn(turn, partial(work, force=sent.force, explain=sent.explain))
     except DataError as error:
-        REFUSALS.labels(400).inc()
+        figures.count_refusal(400)
         raise HTTPException(400, f"{error.where}: {error.what}") from None
     except HTTPException as error:
-        REFUSALS.labels(error.status_code).inc()
+        figures.count_refusal(error.status_code)
         raise
-    if answer.abstained:
-        ABSTENTIONS.inc()
-    if not answer.withheld:
-        ANSWERS.labels(answer.top3[0][0]).inc()
-    SECONDS.observe(time.perf_counter() - start)
+    except TimeoutError:
+        figures.count_refusal(504)
+        raise HTTPException(504, f"no answer within {ANSWER_SECONDS:g} seconds, try again") from None
+    except Exception:
+        figures.count_refusal(500)
+        raise
+    figures.count_answer(answer, time.perf_counter() - start)
     return JSONResponse(answer.to_json())
 
 
@@ -131,4 +122,4 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    return JSONResponse({"error": "internal error; the log says where"}, 500)
+    return internal_error()

@@ -20,7 +20,7 @@ from dermaflow.bundle.run import Runner
 from dermaflow.errors import BundleError
 
 FILE: Final = "champion.json"
-PROVENANCE: Final = ("version", "git_commit", "data_md5", "mlflow_run_id")
+PROVENANCE: Final = ("name", "version", "digest", "git_commit", "data_md5", "mlflow_run_id")
 REMEDY: Final = (
     "Promote one: `make repro`, or `dermaflow models promote` after `dvc repro`. "
     "To serve a bundle that was not promoted: DERMAFLOW_BUNDLE=outputs/bundle."
@@ -33,7 +33,7 @@ class Loaded:
 
     Attributes:
         bundle: read and checked against its digests.
-        model: provenance for each answer: version, git_commit, data_md5, mlflow_run_id.
+        model: provenance for each answer, the keys of PROVENANCE; of the digest the first 12 digits.
         tag: in BentoML's store; None for a folder.
     """
 
@@ -76,8 +76,7 @@ def _home_filled_in(named: str) -> Path:
 def _unpromoted(folder: Path) -> Loaded:
     bundle = bundle_format.read(folder)
     version = f"unpromoted:{bundle.digest[:12]}"
-    model = dict.fromkeys(PROVENANCE, "not promoted") | {"version": version}
-    return Loaded(bundle, model)
+    return Loaded(bundle, _provenance(bundle, {"version": version}, "not promoted"))
 
 
 def _promoted() -> Loaded:
@@ -92,7 +91,12 @@ def _promoted() -> Loaded:
     bundle = bundle_format.read(folder)
     if record.get("digest", bundle.digest) != bundle.digest:
         raise BundleError(f"the bundle in BentoML's store under {tag} is another one", FILE, REMEDY)
-    return Loaded(bundle, {key: str(record.get(key) or "unknown") for key in PROVENANCE}, tag)
+    return Loaded(bundle, _provenance(bundle, record, "unknown"), tag)
+
+
+def _provenance(bundle: Bundle, record: Mapping[str, Any], otherwise: str) -> dict[str, str]:
+    known = {**record, "name": bundle.name, "digest": bundle.digest[:12]}
+    return {key: str(known.get(key) or otherwise) for key in PROVENANCE}
 
 
 def _record(file: Path) -> dict[str, Any]:

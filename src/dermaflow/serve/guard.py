@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_SECURITY_POLICY: Final = (
@@ -23,7 +25,8 @@ HEADERS: Final = {
     "Permissions-Policy": "geolocation=(), microphone=(), payment=(), usb=()",
     "Cache-Control": "no-store",
 }
-
+ANSWER_SECONDS: Final = 60.0
+"""How long a request may take; BentoML's own limit, whose answer has no HEADERS, is longer."""
 
 Result = TypeVar("Result")
 
@@ -59,6 +62,11 @@ async def in_turn(turn: asyncio.Semaphore, work: Callable[[], Result]) -> Result
     return await asyncio.shield(working)
 
 
+def internal_error() -> JSONResponse:
+    """The answer to what nobody foresaw; not a word of the request stands in it."""
+    return JSONResponse({"error": "internal error; the log says where"}, 500)
+
+
 class SecurityHeaders:
     """ASGI middleware: each response carries HEADERS. No CORS header is ever set."""
 
@@ -75,6 +83,43 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class JsonErrors:
+    """ASGI middleware: what BentoML says of errors in plain text, such as a 404, becomes {"error": ...}."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an app."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and put an error of plain text, or none at all, into JSON."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = plain = False
+
+        async def in_json(message: Message) -> None:
+            nonlocal started, plain
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                plain = message["status"] >= HTTPStatus.BAD_REQUEST and headers.get(
+                    "content-type", ""
+                ).startswith("text/plain")
+                if plain:
+                    del headers["content-type"], headers["content-length"]
+                    error = {"error": HTTPStatus(message["status"]).phrase}
+                    await JSONResponse(error, message["status"], headers)(scope, receive, send)
+            if not plain:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, in_json)
+        except Exception:
+            if not started:
+                await internal_error()(scope, receive, send)
+            raise
 
 
 class Turnstile:

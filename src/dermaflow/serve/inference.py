@@ -33,7 +33,7 @@ class Answer:
         forced: whether the probabilities were asked for whatever the image shows.
         evidence: where in the image it lies; None if it was not asked for.
         notice: the bundle's sentence that stands beside each answer.
-        model: provenance: version, git_commit, data_md5, mlflow_run_id.
+        model: provenance: name, version, digest, git_commit, data_md5, mlflow_run_id.
         elapsed_ms: from the file's bytes to the probabilities.
     """
 

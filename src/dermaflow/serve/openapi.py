@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from dermaflow.serve.champion import PROVENANCE, Loaded
 from dermaflow.serve.form import BODY_SECONDS, MAX_AGE_YEARS, MAX_BODY_BYTES, YES_OR_NO
+from dermaflow.serve.guard import ANSWER_SECONDS
 from dermaflow.taxonomy import SEXES, SITES
 
 PROBABILITY: Final = {"type": "number", "minimum": 0, "maximum": 1}
@@ -13,7 +14,9 @@ REFUSALS: Final = {
     "408": f"The body did not arrive within {BODY_SECONDS:g} s.",
     "413": f"The request is larger than {MAX_BODY_BYTES // 2**20} MB.",
     "415": "Not multipart/form-data.",
+    "500": "An error of the service itself; its log says where.",
     "503": "Too many requests at once; see Retry-After.",
+    "504": f"No answer within {ANSWER_SECONDS:g} s.",
 }
 
 

@@ -9,14 +9,16 @@ import os
 import shutil
 import sys
 import tempfile
+from typing import Any
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 
 from dermaflow.errors import DermaflowError
-from dermaflow.serve import champion
+from dermaflow.serve import champion, figures
 from dermaflow.serve.app import application, warm_up
+from dermaflow.serve.guard import ANSWER_SECONDS, JsonErrors, SecurityHeaders
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else BentoML tells its makers of each start
 do_not_track.cache_clear()  # asked before this file is read
@@ -37,18 +39,25 @@ except DermaflowError as error:
 
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # a worker is told its server's
     # BentoML has one folder of figures for all servers of a store, and each start empties it.
-    figures = tempfile.mkdtemp(prefix="dermaflow-metrics-")
-    atexit.register(shutil.rmtree, figures, ignore_errors=True)
-    BentoMLContainer.prometheus_multiproc_dir.set(figures)
+    folder = tempfile.mkdtemp(prefix="dermaflow-metrics-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    BentoMLContainer.prometheus_multiproc_dir.set(folder)
 
 app = application(LOADED)
 
 
+def _guarded(service: Any) -> Any:  # noqa: ANN401 - BentoML's own type
+    service.add_asgi_middleware(SecurityHeaders)  # outermost: what BentoML itself answers passes too
+    service.add_asgi_middleware(JsonErrors)
+    return service
+
+
+@_guarded
 @bentoml.asgi_app(app, path="/")
 @bentoml.service(
     name="dermaflow",
     http={"host": "127.0.0.1", "port": PORT},
-    traffic={"timeout": 60},
+    traffic={"timeout": ANSWER_SECONDS + 10},
     workers=1,
 )
 class Service:
@@ -62,3 +71,4 @@ class Service:
         runner = LOADED.open()
         warm_up(runner)
         app.state.runner = runner
+        figures.name_model(LOADED)
