@@ -122,6 +122,38 @@ def test_the_evidence_is_drawn_over_what_the_networks_see_for_each_of_the_three(
     assert context.watch.complaints == []
 
 
+BLANK = f"{INK} === Object.assign(document.createElement('canvas'), {{width: 480, height: 480}}).toDataURL()"
+
+
+def test_clear_leaves_no_pixel_of_the_image(page, image):
+    assess(page, image)
+    page.wait_for_selector("#evidence:visible")
+    assert not page.evaluate(BLANK)
+    page.click("#clear")
+    page.wait_for_selector("#answer", state="hidden")
+    assert page.evaluate(BLANK)
+    assert page.get_attribute("#subject-image", "src") is None
+    assert page.locator("#map-choice input").count() == 0
+
+
+def test_a_browser_that_can_draw_no_evidence_shows_none_and_not_that_of_the_image_before(
+    page, context, image, tmp_path
+):
+    page.evaluate("delete window.OffscreenCanvas")  # an older browser draws it all the same
+    assess(page, image)
+    page.wait_for_selector("#evidence:visible")
+    other = tmp_path / "other.jpg"
+    other.write_bytes(picture(2, (600, 450)))
+    for broken in ("() => Promise.reject(new Error('no memory'))", "undefined"):
+        page.evaluate(f"void (window.createImageBitmap = {broken})")
+        assess(page, other)
+        page.wait_for_timeout(300)
+        assert page.is_visible("#findings")
+        assert page.is_hidden("#evidence")
+        assert page.evaluate(BLANK)
+    assert context.watch.complaints == []
+
+
 def test_all_diagnoses_can_be_opened(page, image, loaded):
     assess(page, image)
     page.click("summary")
@@ -146,10 +178,30 @@ def test_no_image_and_an_impossible_age_are_said_before_anything_is_sent(page, c
     page.click("#assess")
     assert page.inner_text("#error") == "Choose an image first."
     page.set_input_files("#image", image)
-    page.fill("#age", "130")
-    page.click("#assess")
-    assert "0 to 120" in page.inner_text("#error")
+    for age in ("130", "-1", "4,5,5", "1.000,5", "old", "0x20", "1e"):
+        page.fill("#age", age)
+        page.click("#assess")
+        assert page.inner_text("#error") == "Age must be a number of years from 0 to 120."
+        assert page.evaluate("document.activeElement.id") == "age"
+        assert page.get_attribute("#age", "aria-invalid") == "true"
+    assert page.get_attribute("#age", "aria-errormessage") == "error"
+    page.keyboard.press("Backspace")
+    assert page.get_attribute("#age", "aria-invalid") == "false"
     assert not [url for url in context.watch.requests if url.endswith("/predict")]
+
+
+@pytest.mark.parametrize(("typed", "years"), [("4,5", 4.5), ("55,5", 55.5), (" 0.5 ", 0.5), ("61", 61)])
+def test_an_age_with_a_decimal_comma_is_the_age_that_was_typed(page, image, loaded, typed, years):
+    page.set_input_files("#image", image)
+    page.focus("#age")
+    page.keyboard.type(typed)
+    with page.expect_response("**/predict") as answered:
+        page.keyboard.press("Enter")
+    page.wait_for_selector("#answer:visible")
+    expected = inference.answer(image.read_bytes(), Patient(years), loaded.open()).probabilities
+    assert answered.value.json()["probabilities"] == pytest.approx(expected, abs=1e-6)
+    assert answered.value.json()["imputed"] == ["sex", "site"]
+    assert f"{years:g} years" in page.inner_text("#subject")
 
 
 def test_a_changed_field_takes_the_old_result_away(page, image):
@@ -167,20 +219,35 @@ def test_clear_takes_image_and_result_away(page, image):
     assert page.is_hidden("#preview")
 
 
-def test_an_image_can_be_dropped(page, image):
-    page.evaluate(
-        """bytes => {
+@pytest.mark.parametrize("place", ["#drop", "h1", "#result", "body"])
+def test_an_image_can_be_dropped_anywhere_and_the_page_stays(page, image, place):
+    """An event that is not prevented makes the browser open the file in the page's stead."""
+    prevented = page.evaluate(
+        """([bytes, place]) => {
             const transfer = new DataTransfer();
             transfer.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", {type: "image/jpeg"}));
-            const drop = document.getElementById("drop");
             const event = {dataTransfer: transfer, bubbles: true, cancelable: true};
-            drop.dispatchEvent(new DragEvent("drop", event));
+            const here = document.querySelector(place);
+            return ["dragover", "drop"].map(name => !here.dispatchEvent(new DragEvent(name, event)));
         }""",
-        list(image.read_bytes()),
+        [list(image.read_bytes()), place],
     )
+    assert prevented == [True, True]
     assert page.inner_text("#drop-title") == "dropped.jpg"
     page.click("#assess")
     page.wait_for_selector("#answer:visible")
+
+
+def test_text_can_still_be_dropped_into_a_field(page):
+    prevented = page.evaluate(
+        """() => {
+            const transfer = new DataTransfer();
+            transfer.setData("text/plain", "55");
+            const event = {dataTransfer: transfer, bubbles: true, cancelable: true};
+            return !document.getElementById("age").dispatchEvent(new DragEvent("drop", event));
+        }"""
+    )
+    assert not prevented
 
 
 def test_a_service_that_is_gone_is_said_in_words(page, image):
@@ -222,7 +289,8 @@ def test_the_whole_form_works_with_the_keyboard_alone(page, image):
     assert page.evaluate("document.activeElement.id") == "assess"
     page.keyboard.press("Enter")
     page.wait_for_selector("#answer:visible")
-    assert page.inner_text("#subject").split("\n")[1::2] == ["61 years", "Female", "Torso"]
+    assert page.inner_text("#subject").split("\n")[5::2] == ["61 years", "Female", "Torso"]
+    assert page.evaluate("document.activeElement.id") == "assess"
 
 
 def test_a_screen_reader_is_told_the_fields_the_errors_and_the_result(page, image):
@@ -231,7 +299,61 @@ def test_a_screen_reader_is_told_the_fields_the_errors_and_the_result(page, imag
     assert page.get_attribute("#error", "role") == "alert"
     assert page.get_attribute("#status", "role") == "status"
     assess(page, image)
-    assert re.fullmatch(r"Result: (.+ [\d.]+.%(, )?){3}\.", page.text_content("#status"))
+    said = page.text_content("#status")
+    figures = r"Result: (.+ [\d.]+.%(, )?){3}\. Malignant or a precursor [\d.]+.%\. "
+    assert re.fullmatch(f"{figures}(Below the threshold|At or above the threshold: refer)\\.", said)
+    assert said.endswith(page.inner_text("#refer strong"))
+
+
+def test_a_screen_reader_is_told_also_of_a_forced_answer_that_the_image_is_unlike_the_others(page, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    sheet.write_bytes(other_thing())
+    assess(page, sheet)
+    page.click("#force")
+    page.wait_for_selector("#findings:visible")
+    assert re.match(r"This image is unlike .* Result: .* threshold", page.text_content("#status"))
+
+
+def test_the_focus_goes_to_the_result_when_the_button_that_was_pressed_is_gone(page, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    sheet.write_bytes(other_thing())
+    assess(page, sheet)
+    page.focus("#force")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#findings:visible")
+    assert page.evaluate("document.activeElement.id") == "result-title"
+
+
+def test_the_focus_goes_to_the_form_when_the_answer_that_was_forced_fails(page, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    sheet.write_bytes(other_thing())
+    assess(page, sheet)
+    page.route("**/predict", lambda route: route.abort())
+    page.focus("#force")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#error:visible")
+    assert page.evaluate("document.activeElement.id") == "assess"
+
+
+def test_a_busy_button_keeps_the_focus_and_asks_only_once(page, image):
+    waiting = []
+
+    def hold(route):
+        waiting.append(route)
+
+    page.route("**/predict", hold)
+    page.set_input_files("#image", image)
+    page.focus("#assess")
+    for _ in range(3):
+        page.keyboard.press("Enter")
+    page.wait_for_selector("#assess[aria-disabled=true]")
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.activeElement.id") == "assess"
+    waiting.pop().continue_()
+    page.wait_for_selector("#answer:visible")
+    assert waiting == []
+    assert page.evaluate("document.activeElement.id") == "assess"
+    assert page.get_attribute("#assess", "aria-disabled") == "false"
 
 
 @pytest.mark.parametrize("context", [PHONE], indirect=True)
@@ -299,7 +421,34 @@ def test_on_paper_stands_the_result_with_provenance_and_without_the_form(page, i
     assert page.is_visible("#top3")
     assert page.is_visible("#subject-image")
     assert page.is_visible("#provenance")
-    assert "Not a medical device." in page.inner_text("#result")
+    result = page.inner_text("#result")
+    assert "Not a medical device." in result
+    digest = f"Bundle (digest)\n{loaded.bundle.digest[:12]}\n"
+    for traced in (image.name, "tiny-demo", digest, loaded.model["version"]):
+        assert traced in result
+    assert re.search(r"Assessed\s+\d+ \w+ 20\d\d at \d\d:\d\d:\d\d \S+", result)
+
+
+COLOURS = """() => Object.fromEntries([
+    ["track", ".bar-track"], ["fill", ".bar-fill"], ["gauge", "#gauge"], ["gauge fill", "#malignant-fill"],
+    ["mark", "#gauge-mark"],
+].map(([name, found]) => [name, getComputedStyle(document.querySelector(found)).backgroundColor]))"""
+
+
+@pytest.mark.parametrize(
+    "context",
+    [{"forced_colors": "active", "color_scheme": scheme} for scheme in ("light", "dark")],
+    indirect=True,
+    ids=["light", "dark"],
+)
+@pytest.mark.parametrize("above", [False, True])
+def test_bars_and_mark_stand_out_in_the_readers_own_colours(page, image, above):
+    assess(page, image)
+    page.evaluate("above => document.getElementById('gauge').classList.toggle('above', above)", above)
+    colours = page.evaluate(COLOURS)
+    assert colours["fill"] == colours["gauge fill"] != colours["track"]
+    assert len({colours["gauge"], colours["gauge fill"], colours["mark"]}) == 3
+    assert page.eval_on_selector(".bar-track", "track => getComputedStyle(track).borderTopWidth") == "1px"
 
 
 def test_the_information_page_draws_the_five_signs_twice(page, address):

@@ -18,9 +18,10 @@ function percent(probability) {
 
 const setting = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`; // a chosen figure: 95 %, not 95.0 %
 
-function showError(message) {
+function showError(message, isOfAge = false) {
   element("error").textContent = message;
   element("error").hidden = !message;
+  element("age").setAttribute("aria-invalid", String(isOfAge));
 }
 
 function showStatus(message, state = "") {
@@ -33,13 +34,23 @@ function showStatus(message, state = "") {
 function forgetAnswer(message = "No image has been assessed yet.") {
   asked += 1;
   setBusy(false);
+  forgetPictures();
   element("answer").hidden = true;
   element("promise").hidden = false;
   showStatus(message);
 }
 
+function forgetPictures() {
+  element("subject-image").removeAttribute("src");
+  element("evidence").hidden = true;
+  element("map").getContext("2d").clearRect(0, 0, element("map").width, element("map").height);
+  element("map-choice").replaceChildren(element("map-choice").firstElementChild);
+  element("strength").oninput = null;
+}
+
+// Not `disabled`, which would drop the keyboard's focus.
 function setBusy(busy) {
-  element("assess").disabled = busy;
+  element("assess").setAttribute("aria-disabled", String(busy));
   element("result").setAttribute("aria-busy", String(busy));
 }
 
@@ -101,6 +112,11 @@ function showBars(top3) {
   }
 }
 
+function referWords({ refer }) {
+  if (refer === null) return "";
+  return refer ? "At or above the threshold: refer." : "Below the threshold.";
+}
+
 function showRisk(answer) {
   const { refer, malignant_threshold: threshold, sensitivity } = answer.decision;
   element("melanoma").textContent = percent(answer.melanoma_probability);
@@ -112,7 +128,7 @@ function showRisk(answer) {
   element("gauge-mark").style.left = `${100 * (threshold ?? 0)}%`;
   element("refer").hidden = refer === null;
   const words = document.createElement("strong");
-  words.textContent = refer ? "At or above the threshold: refer." : "Below the threshold.";
+  words.textContent = referWords(answer.decision);
   const chosen = sensitivity === null ? "" : `, set for a sensitivity of ${setting(sensitivity)} (of all malignant diagnoses together)`;
   element("refer").replaceChildren(
     words,
@@ -148,7 +164,9 @@ function tinted(map) {
   const height = map.length;
   const width = map[0].length;
   const largest = Math.max(...map.flat().map(Math.abs)) || 1;
-  const small = new OffscreenCanvas(width, height);
+  const small = document.createElement("canvas");
+  small.width = width;
+  small.height = height;
   const pixels = new ImageData(width, height);
   map.flat().forEach((value, i) => {
     pixels.data.set([...(value > 0 ? FOR : AGAINST), (255 * Math.abs(value)) / largest], 4 * i);
@@ -180,8 +198,8 @@ function drawMap({ seen, map, name }) {
     `A coarse hint of ${map[0].length} by ${map.length} fields: it shows neither the lesion's border nor that the answer is right.`;
 }
 
+// Stays hidden where the browser can't draw it.
 async function showEvidence({ evidence, top3 }) {
-  element("evidence").hidden = !evidence;
   if (!evidence) return;
   const mine = asked;
   const bytes = Uint8Array.from(atob(evidence.seen_png), (byte) => byte.charCodeAt(0));
@@ -201,11 +219,14 @@ async function showEvidence({ evidence, top3 }) {
     drawMap(chosen);
   };
   choose({ seen, map: evidence.maps[top3[0].diagnosis], name: top3[0].name });
+  element("evidence").hidden = false;
 }
 
 function showAnswer(answer, names) {
   element("subject-image").src = address;
   describe(element("subject"), [
+    ["File", input.files[0].name],
+    ["Assessed", new Date().toLocaleString("en-GB", { dateStyle: "long", timeStyle: "long" })],
     ["Age", chosenWords("age")],
     ["Sex", chosenWords("sex")],
     ["Body site", chosenWords("site")],
@@ -222,7 +243,7 @@ function showAnswer(answer, names) {
     showSet(answer.decision, names);
     showRisk(answer);
     showTable(answer.probabilities, names);
-    showEvidence(answer);
+    showEvidence(answer).catch(() => {});
   }
   const missing = answer.imputed.map((field) => FIELD_NAMES[field]);
   element("imputed").textContent = missing.length
@@ -230,7 +251,9 @@ function showAnswer(answer, names) {
     : "All patient fields were given; nothing was filled in.";
   element("answer-notice").textContent = answer.notice.replace("Not a medical device.", "").trim();
   describe(element("provenance"), [
+    ["Model", answer.model.name],
     ["Model version", answer.model.version],
+    ["Bundle (digest)", answer.model.digest],
     ["Code (git)", answer.model.git_commit],
     ["Data (md5)", answer.model.data_md5],
     ["MLflow run", answer.model.mlflow_run_id],
@@ -238,8 +261,14 @@ function showAnswer(answer, names) {
   ]);
   element("promise").hidden = true;
   element("answer").hidden = false;
-  const said = answer.top3.map(({ name, probability }) => `${name} ${percent(probability)}`);
-  showStatus(given ? `Result: ${said.join(", ")}.` : `No diagnosis. ${answer.abstained}`, "done");
+  showStatus(given ? spoken(answer) : `No diagnosis. ${answer.abstained}`, "done");
+}
+
+// The answer as a screen reader says it.
+function spoken(answer) {
+  const listed = answer.top3.map(({ name, probability }) => `${name} ${percent(probability)}`).join(", ");
+  const risk = `Malignant or a precursor ${percent(answer.malignant_probability)}.`;
+  return [answer.abstained, `Result: ${listed}.`, risk, referWords(answer.decision)].filter(Boolean).join(" ");
 }
 
 // Plain words of all classes, asked for once; without them the table shows codes.
@@ -265,6 +294,19 @@ async function ask(body) {
   return answer;
 }
 
+// With a decimal comma or point; the service takes the point.
+function ageIsValid() {
+  const age = element("age");
+  age.value = age.value.trim().replace(",", ".");
+  const years = /^[0-9.eE+-]+$/.test(age.value) ? Number(age.value) : NaN;
+  return !age.value || (years >= 0 && years <= Number(age.dataset.max));
+}
+
+function focusIsLost() {
+  const focused = document.activeElement;
+  return !focused || focused === document.body || !focused.getClientRects().length;
+}
+
 async function assess(force) {
   showError("");
   if (!input.files[0]) {
@@ -272,8 +314,8 @@ async function assess(force) {
     input.focus();
     return;
   }
-  if (!element("age").checkValidity()) {
-    showError(`Age must be a number of years from 0 to ${element("age").max}.`);
+  if (!ageIsValid()) {
+    showError(`Age must be a number of years from 0 to ${element("age").dataset.max}.`, true);
     element("age").focus();
     return;
   }
@@ -289,11 +331,13 @@ async function assess(force) {
     const names = await classNames;
     if (mine !== asked) return;
     showAnswer(answer, names);
-    if (element("result").getBoundingClientRect().top > window.innerHeight / 2) element("result-title").focus();
+    const below = element("result").getBoundingClientRect().top > window.innerHeight / 2;
+    if (below || focusIsLost()) element("result-title").focus();
   } catch (error) {
     if (mine !== asked) return;
     showStatus("There is no result.");
     showError(error.message);
+    if (focusIsLost()) element("assess").focus();
   } finally {
     if (mine === asked) setBusy(false);
   }
@@ -301,7 +345,7 @@ async function assess(force) {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  assess(false);
+  if (element("assess").getAttribute("aria-disabled") !== "true") assess(false);
 });
 element("force").addEventListener("click", () => assess(true));
 form.addEventListener("reset", () => setTimeout(chosen));
@@ -313,14 +357,21 @@ for (const id of ["age", "sex", "site"]) {
   });
 }
 element("print").addEventListener("click", () => window.print());
+// The whole page takes a file; beside the zone the browser would leave the page and open it.
+const holdsFile = (event) => event.dataTransfer.types.includes("Files");
 for (const name of ["dragenter", "dragover"]) {
-  drop.addEventListener(name, (event) => {
+  document.addEventListener(name, (event) => {
+    if (!holdsFile(event)) return;
     event.preventDefault();
     drop.classList.add("over");
   });
 }
-for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => {
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) drop.classList.remove("over"); // out of the window
+});
+document.addEventListener("drop", (event) => {
+  drop.classList.remove("over");
+  if (!holdsFile(event)) return;
   event.preventDefault();
   take(event.dataTransfer.files);
 });
