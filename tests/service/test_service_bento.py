@@ -87,9 +87,10 @@ def test_the_bento_imports_its_own_code_and_all_of_it_is_there(bento, champion):
 
 
 def test_the_bento_serves_from_anywhere(bento, champion, runner, tmp_path):
-    tag, _ = bento
+    tag, folder = bento
     file = picture(2)
-    with serving(champion.root, tag, cwd=tmp_path, log=tmp_path / "log", PYTHONPATH="") as address:
+    own = str(folder / "src")  # before an editable installation, whose code would run in its place
+    with serving(champion.root, tag, cwd=tmp_path, log=tmp_path / "log", PYTHONPATH=own) as address:
         response = httpx.post(
             f"{address}/predict", files={"image": ("a.jpg", file)}, timeout=30, trust_env=False
         )
