@@ -78,7 +78,7 @@ def test_the_imputer_recrops_nothing_and_make_repro_says_where_results_differ(an
     stale.mkdir(parents=True)
     another.change({"impute": {"age": "median"}})
     said = another.run("dermaflow", "repro").stdout
-    assert "removed outputs/models/gone: dvc.yaml no longer names it" in said
+    assert "removed outputs/models/gone: no stage of dvc.yaml makes it" in said
     assert not stale.exists()
     ran = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage ")]
     assert ran[0] == "impute"
