@@ -53,6 +53,11 @@ def test_what_no_stage_makes_any_more_is_removed_and_peoples_files_stay(project)
     assert left == {*stages, *peoples, ".gitignore"}
 
 
+def test_nothing_outside_of_outputs_is_ever_taken_for_a_stages():
+    lock = {"stages": {**LOCK, "old": stage("data/isic2018"), "older": stage("notes.txt")}}
+    assert repro.made(lock) == {out["path"] for entry in LOCK.values() for out in entry["outs"]}
+
+
 @pytest.mark.slow
 def test_outside_a_project_or_with_params_that_lack_a_key_there_is_one_line(project):
     def said(*words):

@@ -83,8 +83,9 @@ class Flow:
 
 
 def made(lock: Mapping[str, Any]) -> set[str]:
-    """Return the paths of all outputs that a dvc.lock remembers."""
-    return {out["path"] for entry in lock.get("stages", {}).values() for out in entry.get("outs", [])}
+    """Return the paths of all outputs that a dvc.lock remembers, below outputs/."""
+    paths = {out["path"] for entry in lock.get("stages", {}).values() for out in entry.get("outs", [])}
+    return {path for path in paths if path.startswith(f"{outputs.DIR}/")}
 
 
 def remove_stale(flow: Flow, remembered: Iterable[str]) -> list[str]:
