@@ -122,6 +122,32 @@ def test_fitted_weights_all_but_leave_out_a_model_that_guesses(rng):
     assert weights[:3].sum() > 0.95
 
 
+def test_what_temperature_and_weights_are_fitted_on_is_what_the_members_say_out_of_fold(rng):
+    """Models that learned from unlike frequencies: their shifts count where weights are chosen, too."""
+    cases, holdout = made_cases(rng, n=600)
+    drawn = np.array([0.4, 0.05, 0.05, 0.05, 0.05, 0.1, 0.1, 0.1, 0.1])
+    found = [
+        *made_members(rng, cases, holdout, models=("alike",), skill=1.0),
+        *made_members(rng, cases, holdout, models=("unlike",), skill=1.0, drawn=drawn, noise=1.5),
+    ]
+    prior, train = members.natural_prior(cases, NINE), members.labelled(cases, holdout, "out_of_fold")
+
+    def least_loss(share):
+        target, logits, shift = blend.blended(found, np.repeat([share, 1 - share], 3) / 3, prior, train)
+        return calibrate.mean_log_loss(target, calibrate.fit_beta(target, logits, shift) * logits + shift)
+
+    fitted = blend.weigh(found, "fitted", prior, train)
+    grid = np.linspace(0, 1, 41)
+    best = grid[int(np.argmin([least_loss(share) for share in grid]))]
+    assert 0.1 < best < 0.9
+    assert fitted[:3].sum() == pytest.approx(best, abs=0.03)
+    weights = np.full(6, 1 / 6)
+    table = members.predict(found, members.calibration(found, weights, prior), "out_of_fold")
+    said = table[[f"probability_{code}" for code in NINE.classes]].to_numpy()
+    _, logits, shift = blend.blended(found, weights, prior, train)
+    assert _softmax(logits + shift) == pytest.approx(said)
+
+
 def test_prediction_sets_are_crepes(rng):
     from crepes import ConformalClassifier
     from crepes.extras import hinge
