@@ -2,11 +2,13 @@
 
 Runs in a project whose bundle is made and whose data/masks holds lesion masks (`make data`, a preset, `dvc
 repro bundle`), over hold-out images that have one; no diagnosis is read. The map is that of the most probable
-diagnosis, its fields are those of the networks' last maps. Two questions, each beside what a map that knows
-nothing would get (mean, with the 95 % interval of the bootstrap over groups):
+diagnosis, by occlusion (as the page draws it) and, as its peer, from the networks' class activation maps
+(Zhou et al. 2016, arXiv:1512.04150). Two questions, each beside what a map that knows nothing would get
+(mean, with the 95 % interval of the bootstrap over groups), for all images and for those whose answer is no
+nevus:
 
-- place: how much of the field with most evidence is lesion by the experts' outline, and which share of all
-  evidence in favour lies on the lesion; beside it the middle field, since lesions lie there, and any field;
+- place: how much of the field with most evidence is lesion by the experts' outline; beside it the middle
+  field, since lesions lie there, and any field;
 - removal: a quarter of the fields is painted with the mean colour of the rest, and the log-odds of the
   diagnosis are asked again: of the fields with most evidence, with least, in the middle, and drawn by lot.
 
@@ -16,12 +18,11 @@ nothing would get (mean, with the 95 % interval of the bootstrap over groups):
 import argparse
 import json
 import os
-from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -32,7 +33,7 @@ from dermaflow.evaluate import intervals, stress
 from dermaflow.images import crop
 from dermaflow.images.decode import Decoded
 from dermaflow.images.prepare import Recipe
-from dermaflow.serve.evidence import blended
+from dermaflow.serve.evidence import FIELDS, log_odds, occlusion
 from dermaflow.train.member import as_rows
 
 Map = NDArray[np.float64]
@@ -42,42 +43,47 @@ REMOVED = 0.25
 """Share of the fields that is painted over."""
 FIELD_PX = 32
 """Side of a field of the mask."""
-FIRST: dict[str, Callable[[Map, np.random.Generator], Map]] = {
-    "most evidence": lambda evidence, _lot: evidence,
-    "least evidence": lambda evidence, _lot: -evidence,
-    "middle": lambda evidence, _lot: -from_middle(evidence.shape),
-    "by lot": lambda evidence, lot: lot.random(evidence.shape),
-}
-"""Which fields are removed: those where this is highest."""
 
 
-def from_middle(shape: tuple[int, ...]) -> Map:
+def from_middle() -> Map:
     """Distance of each field from the middle of the square."""
-    rows, columns = (np.arange(n) - (n - 1) / 2 for n in shape)
-    return np.asarray(np.hypot.outer(rows, columns))
+    places = np.arange(FIELDS) - (FIELDS - 1) / 2
+    return np.asarray(np.hypot.outer(places, places))
 
 
-def lesion_in(mask: Path, file: bytes, recipe: Recipe, shape: tuple[int, ...]) -> Map:
+class Activation:
+    """Class activation maps, blended over the members, for one diagnosis against all others."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._bundle = runner.bundle
+        self._sessions = [
+            onnxruntime.InferenceSession(str(runner.bundle.folder / member.file))
+            for member in runner.bundle.members
+        ]
+
+    def __call__(
+        self, pixels: dict[Recipe, Pixels], patient: NDArray[np.float32], probabilities: Map, best: int
+    ) -> Map:
+        """Return the first-order change of the log-odds by each field's logits."""
+        contrast = -probabilities / (1 - probabilities[best])
+        contrast[best] = 1
+        blended = np.zeros((FIELDS, FIELDS))
+        weighted = zip(self._bundle.calibration.weights, self._bundle.members, self._sessions, strict=True)
+        for weight, member, session in weighted:
+            (maps,) = session.run(["cam"], {"image": pixels[member.recipe], "patient": patient})
+            evidence = np.tensordot(contrast, maps[0].astype(float), axes=1)
+            blended += weight * cv2.resize(evidence, (FIELDS, FIELDS), interpolation=cv2.INTER_AREA)
+        return blended
+
+
+def lesion_in(mask: Path, file: bytes, recipe: Recipe) -> Map:
     """Share of each field of the square that is lesion, cut out as the image is."""
     pixels = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
     size = pixels.shape[1::-1]
     lesion = cv2.resize(cv2.imread(str(mask)), size, interpolation=cv2.INTER_NEAREST)
     box = crop.find_box(recipe.crop, Decoded(pixels, *size, 1))
-    side = FIELD_PX * max(shape)
-    square = crop.cut(recipe.crop, Decoded(lesion, *size, 1), box, side)[..., 0] / 255.0
-    return np.asarray(cv2.resize(square, shape[::-1], interpolation=cv2.INTER_AREA))
-
-
-def place(evidence: Map, lesion: Map) -> dict[str, float]:
-    top = np.unravel_index(evidence.argmax(), evidence.shape)
-    middle = np.unravel_index(from_middle(evidence.shape).argmin(), evidence.shape)
-    favour = np.maximum(evidence, 0)
-    return {
-        "lesion in the top field": float(lesion[top]),
-        "lesion in the middle field": float(lesion[middle]),
-        "lesion in any field": float(lesion.mean()),
-        "evidence on the lesion": float((favour * lesion).sum() / favour.sum()),
-    }
+    square = crop.cut(recipe.crop, Decoded(lesion, *size, 1), box, FIELD_PX * FIELDS)[..., 0] / 255.0
+    return np.asarray(cv2.resize(square, (FIELDS, FIELDS), interpolation=cv2.INTER_AREA))
 
 
 def without(pixels: Pixels, order: Map) -> Pixels:
@@ -89,11 +95,6 @@ def without(pixels: Pixels, order: Map) -> Pixels:
     painted = pixels.copy()
     painted[0, where] = pixels[0, ~where].mean(axis=0).round()
     return painted
-
-
-def log_odds(probabilities: Map, index: int) -> float:
-    rest = np.delete(probabilities, index).sum()
-    return float(np.log(probabilities[index]) - np.log(rest))
 
 
 def measure(images: int) -> dict[str, dict[str, float]]:
@@ -111,30 +112,44 @@ def measure(images: int) -> dict[str, dict[str, float]]:
         source = sources.listed(folder, facts.image_id, facts.part, facts.file)
         files |= {name: source.read(name) for name in chosen.image_id[chosen.store == release]}
 
-    lot, found = np.random.default_rng(0), defaultdict(list)
+    lot, activation, found = np.random.default_rng(0), Activation(runner), []
     for name, patient in zip(tqdm(rows.image_ids), rows.patients, strict=True):
         pixels = runner.pixels([files[name]])
-        said = runner(pixels, patient[None])
-        probabilities = bundle.calibration.probabilities(said.logits)[0]
-        best = int(probabilities.argmax())
-        evidence = blended(pixels, said.cams, bundle, probabilities).maps[bundle.view.classes[best]]
-        lesion = lesion_in(masks / f"{name}_segmentation.png", files[name], recipe, evidence.shape)
-        figures = place(evidence, lesion)
-        for which, first in FIRST.items():
-            order = first(evidence, lot)
-            painted = {key: without(value, order) for key, value in pixels.items()}
-            after = bundle.calibration.probabilities(runner(painted, patient[None]).logits)[0]
-            figures[f"log-odds without {which}"] = log_odds(after, best) - log_odds(probabilities, best)
-            figures[f"diagnosis changed without {which}"] = float(after.argmax() != best)
-        for figure, value in figures.items():
-            found[figure].append(value)
 
-    weights = intervals.resample(chosen.group.to_numpy(), 1000, seed=0)
+        def asked(pixels: dict[Recipe, Pixels], patient: NDArray[np.float32] = patient[None]) -> Map:
+            return bundle.calibration.probabilities(runner(pixels, patient).logits)[0]
+
+        said = asked(pixels)
+        best = int(said.argmax())
+        maps = {
+            "occlusion": occlusion(pixels, patient[None], runner)[0][best],
+            "activation": activation(pixels, patient[None], said, best),
+        }
+        lesion = lesion_in(masks / f"{name}_segmentation.png", files[name], recipe)
+        figures = {
+            f"lesion in the top field, {how}": lesion.ravel()[one.argmax()] for how, one in maps.items()
+        }
+        figures["lesion in the middle field"] = lesion[FIELDS // 2, FIELDS // 2]
+        figures["lesion in any field"] = lesion.mean()
+        removed = {f"most evidence, {how}": one for how, one in maps.items()}
+        removed |= {f"least evidence, {how}": -one for how, one in maps.items()}
+        removed |= {"the middle": -from_middle(), "some by lot": lot.random((FIELDS, FIELDS))}
+        for which, order in removed.items():
+            after = asked({key: without(value, order) for key, value in pixels.items()})
+            figures[f"log-odds without {which}"] = log_odds(after)[best] - log_odds(said)[best]
+            figures[f"diagnosis changed without {which}"] = float(after.argmax() != best)
+        found.append((bundle.view.classes[best], figures))
+
+    groups, answers = chosen.group.to_numpy(), np.array([code for code, _ in found])
     summary = {}
-    for figure, values in found.items():
-        of_each = np.array(values)
-        low, high = intervals.interval(intervals.replicate(intervals.mean(of_each), weights))
-        summary[figure] = {"images": len(values), "mean": float(of_each.mean()), "low": low, "high": high}
+    for title, kept in (("all", answers != ""), ("no nevus", answers != "NV")):
+        weights = intervals.resample(groups[kept], 1000, seed=0)
+        for figure in found[0][1]:
+            values = np.array([figures[figure] for _, figures in found], float)[kept]
+            low, high = intervals.interval(intervals.replicate(intervals.mean(values), weights))
+            summary[f"{title}: {figure}"] = {
+                "images": len(values), "mean": float(values.mean()), "low": low, "high": high
+            }  # fmt: skip
     return summary
 
 
@@ -149,7 +164,7 @@ def main() -> None:
     os.environ["DERMAFLOW_ROOT"] = str(asked.project)
     summary = measure(asked.images)
     for figure, row in summary.items():
-        print(f"{figure:42}{row['mean']:8.3f} ({row['low']:.3f} to {row['high']:.3f})  n={row['images']}")
+        print(f"{figure:62}{row['mean']:8.3f} ({row['low']:.3f} to {row['high']:.3f})  n={row['images']}")
     if asked.json:
         asked.json.write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

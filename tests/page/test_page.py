@@ -2,10 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import inference
+from dermaflow.serve.evidence import explain
 from dermaflow.taxonomy import NAMES
 from helpers_bundle import NOTICE, other_thing, picture
 
@@ -103,10 +105,14 @@ INK = "document.getElementById('map').toDataURL()"
 
 def test_the_evidence_is_drawn_over_what_the_networks_see_for_each_of_the_three(page, context, image, loaded):
     assess(page, image, "55", "male", "torso")
-    page.wait_for_function("document.getElementById('map-words').textContent")
-    names = [NAMES[code] for code, _ in inference.answer(
-        image.read_bytes(), Patient(55, "male", "torso"), loaded.open()
-    ).top3]  # fmt: skip
+    page.wait_for_selector("#evidence:visible")
+    runner, patient = loaded.open(), Patient(55, "male", "torso")
+    top3 = inference.answer(image.read_bytes(), patient, runner).top3
+    names = [NAMES[code] for code, _ in top3]
+    map_ = explain(image.read_bytes(), patient, runner).maps[top3[0][0]]
+    largest = map_.flat[np.abs(map_).argmax()]
+    changed = f"{'divided' if largest > 0 else 'multiplied'} by {np.exp(abs(largest)):.2g}."
+    assert f"the odds of {names[0]} are {changed}" in page.inner_text("#map-words")
     assert page.locator("#map-choice label").all_inner_texts() == [f" {name}" for name in names]
     assert f"evidence for {names[0]}: " in page.get_attribute("#map", "aria-label")
     first = page.evaluate(INK)
@@ -152,6 +158,42 @@ def test_a_browser_that_can_draw_no_evidence_shows_none_and_not_that_of_the_imag
         assert page.is_hidden("#evidence")
         assert page.evaluate(BLANK)
     assert context.watch.complaints == []
+
+
+def test_the_answer_does_not_wait_for_its_evidence(page, context, image):
+    held = []
+    page.route("**/explain", lambda route: held.append(route))  # noqa: PLW0108 - it marks the function
+    assess(page, image)
+    page.wait_for_selector("#evidence-wait:visible")
+    assert page.is_visible("#findings")
+    assert page.get_attribute("#result", "aria-busy") == "false"
+    assert page.is_hidden("#evidence")
+    page.emulate_media(media="print")
+    assert page.is_hidden("#evidence-wait")
+    page.emulate_media(media="screen")
+    held[0].continue_()
+    page.wait_for_selector("#evidence:visible")
+    assert page.is_hidden("#evidence-wait")
+    assert context.watch.complaints == []
+
+
+def test_evidence_that_comes_after_clear_or_never_is_not_shown(page, image):
+    held = []
+    page.route("**/explain", lambda route: held.append(route))  # noqa: PLW0108 - it marks the function
+    assess(page, image)
+    page.wait_for_selector("#evidence-wait:visible")
+    page.click("#clear")
+    page.wait_for_selector("#answer", state="hidden")
+    with page.expect_response("**/explain"):
+        held[0].continue_()
+    assess(page, image)
+    page.wait_for_selector("#evidence-wait:visible")
+    assert page.evaluate(BLANK)
+    held[1].abort()
+    page.wait_for_selector("#evidence-wait", state="hidden")
+    assert page.is_hidden("#evidence")
+    assert page.is_visible("#findings")
+    assert page.is_hidden("#error")
 
 
 def test_all_diagnoses_can_be_opened(page, image, loaded):

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
-from dermaflow.serve import app, champion, form, inference, pages
+from dermaflow.serve import app, champion, evidence, form, inference, pages
 from dermaflow.serve.app import application
 from dermaflow.serve.guard import CONTENT_SECURITY_POLICY, Turnstile
 from dermaflow.taxonomy import SEXES, SITES
@@ -42,8 +42,8 @@ def total(figures, name, **labels):
     )
 
 
-def ask(client, file, **fields):
-    return client.post("/predict", files={"image": ("lesion.jpg", file, "image/jpeg")}, data=fields)
+def ask(client, file, path="/predict", **fields):
+    return client.post(path, files={"image": ("lesion.jpg", file, "image/jpeg")}, data=fields)
 
 
 def test_the_answer_is_the_contracts(client, runners, loaded, jpeg):
@@ -55,9 +55,8 @@ def test_the_answer_is_the_contracts(client, runners, loaded, jpeg):
     assert body == {key: value for key, value in expected.to_json().items() if key != "elapsed_ms"}
     assert set(body) == {
         "top3", "probabilities", "melanoma_probability", "malignant_probability", "decision", "abstained",
-        "ood_score", "evidence", "imputed", "model", "notice",
+        "ood_score", "imputed", "model", "notice",
     }  # fmt: skip
-    assert body["evidence"] is None
     assert set(body["model"]) == {"name", "version", "digest", "git_commit", "data_md5", "mlflow_run_id"}
     assert body["model"]["name"] == "tiny-demo"
     assert body["model"]["digest"] == loaded["nine"].bundle.digest[:12]
@@ -145,12 +144,36 @@ def test_an_answer_that_takes_too_long_is_a_504(loaded, jpeg, monkeypatch):
     assert total(counted() - before, "refusals_total", status="504") == 1
 
 
-def test_evidence_is_given_for_the_three_when_it_is_asked_for_and_none_of_what_is_withheld(client, jpeg):
-    answer = ask(client, jpeg, explain="true").json()
-    assert list(answer["evidence"]["maps"]) == [entry["diagnosis"] for entry in answer["top3"]]
-    assert answer["probabilities"] == ask(client, jpeg).json()["probabilities"]
-    assert ask(client, other_thing(), explain="true").json()["evidence"] is None
-    assert ask(client, other_thing(), explain="true", force="true").json()["evidence"] is not None
+def test_an_explanation_has_a_map_of_each_class_and_the_answers_provenance(client, runners, jpeg):
+    fields = {"age": "55", "sex": "male", "site": "torso"}
+    answer, found = ask(client, jpeg, **fields).json(), ask(client, jpeg, "/explain", **fields).json()
+    assert set(found) == {"seen_png", "maps", "abstained", "model", "notice", "elapsed_ms"}
+    assert (found["model"], found["notice"]) == (answer["model"], answer["notice"])
+    expected = evidence.explain(jpeg, Patient(55, "male", "torso"), runners["nine"]).maps
+    assert found["maps"] == {code: one.round(4).tolist() for code, one in expected.items()}
+    assert found["maps"] != ask(client, jpeg, "/explain", age="5").json()["maps"]
+    declined = ask(client, other_thing(), "/explain").json()
+    assert declined["maps"] == {}
+    assert declined["abstained"].startswith("This image is unlike")
+    assert ask(client, other_thing(), "/explain", force="true").json()["maps"]
+
+
+def test_an_explanation_is_counted_for_itself_and_not_as_an_answer(client, jpeg):
+    before = counted()
+    ask(client, jpeg, "/explain")
+    ask(client, b"x", "/explain")
+    new = counted() - before
+    assert total(new, "explain_seconds_count") == 1
+    assert total(new, "refusals_total", status="400") == 1
+    assert not any(total(new, name) for name in ("predict_seconds_count", "answers_total", "imputed_total"))
+
+
+def test_an_explanation_is_refused_like_an_answer(client, jpeg):
+    assert ask(client, b"x", "/explain").json() == ask(client, b"x").json()
+    assert ask(client, jpeg, "/explain", age="old").status_code == 400
+    elsewhere = {"sec-fetch-site": "cross-site"}
+    assert client.post("/explain", files={"image": ("a.jpg", jpeg)}, headers=elsewhere).status_code == 403
+    assert client.get("/explain").status_code == 405
 
 
 def test_an_empty_or_absent_field_is_missing(client, jpeg):
@@ -174,7 +197,7 @@ def test_ages_in_range_are_taken(client, jpeg, age):
         ("age", "1e"), ("age", "5_5"), ("age", "\N{ARABIC-INDIC DIGIT FIVE}"), ("age", "old"),
         ("age", "0x20"), ("sex", "Male"), ("sex", "m"), ("sex", "unknown"),
         ("site", "arm"), ("site", "anterior torso"), ("site", "2"), ("site", "\N{SNOWMAN}"),
-        ("force", "yes"), ("explain", "1"),
+        ("force", "yes"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_a_400_that_names_the_field(client, jpeg, field, value):
@@ -516,15 +539,16 @@ def test_the_answer_fits_our_own_openapi(client, jpeg):
 
     document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
-    for explain in ("true", "false"):
-        jsonschema.validate(ask(client, jpeg, explain=explain).json(), schemas["Answer"])
+    jsonschema.validate(ask(client, jpeg).json(), schemas["Answer"])
     for force in ("true", "false"):
         jsonschema.validate(ask(client, other_thing(), force=force).json(), schemas["Answer"])
+        jsonschema.validate(ask(client, other_thing(), "/explain", force=force).json(), schemas["Evidence"])
     jsonschema.validate(ask(client, b"x").json(), schemas["Error"])
     broken = {**ask(client, jpeg).json(), "melanoma_probability": 1.5}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, schemas["Answer"])
     documented = set(document["paths"]["/predict"]["post"]["responses"])
+    assert documented == set(document["paths"]["/explain"]["post"]["responses"])
     assert documented == {"200", "400", "403", "408", "413", "415", "500", "503", "504"}
     page = client.get("/api").text
     assert {status for status in documented if f"<td>{status}</td>" in page} == documented - {"200"}

@@ -27,14 +27,12 @@ class Outputs:
     Attributes:
         logits: shape (n, members, classes), with patient data.
         plain_logits: shape (n, members, classes), without.
-        cams: one array (n, classes, h, w) a member: class activation maps of the untouched view.
         ood_scores: shape (n,), of the untouched view: above `ood.BORDER` the image shows something else than
             the training images do; None if the bundle can't tell.
     """
 
     logits: Floats
     plain_logits: Floats
-    cams: tuple[Floats, ...]
     ood_scores: NDArray[np.float64] | None
 
 
@@ -67,33 +65,35 @@ class Runner:
         recipes = dict.fromkeys(member.recipe for member in self.bundle.members)
         return {recipe: np.stack([prepare(file, recipe) for file in files]) for recipe in recipes}
 
-    def __call__(self, pixels: dict[Recipe, NDArray[np.uint8]], patients: Floats) -> Outputs:
-        """Run all members over all views.
+    def __call__(
+        self, pixels: dict[Recipe, NDArray[np.uint8]], patients: Floats, *, views: int | None = None
+    ) -> Outputs:
+        """Run all members.
 
         Args:
             pixels: for each recipe an array (n, input_px, input_px, 3), from `pixels`.
             patients: shape (n, 11), from `impute.apply`.
+            views: 1, 4 or 8 test-time views; None: as many as the bundle was calibrated for.
         """
         per_member = [
-            self._member(session, pixels[member.recipe], patients)
+            self._member(session, pixels[member.recipe], patients, views or self.bundle.views)
             for session, member in zip(self._sessions, self.bundle.members, strict=True)
         ]
-        logits, plain, cams, middle = zip(*per_member, strict=True)
+        logits, plain, middle = zip(*per_member, strict=True)
         scores = self._detector.scores(middle) if self._detector is not None else None
-        return Outputs(np.stack(logits, axis=1), np.stack(plain, axis=1), cams, scores)
+        return Outputs(np.stack(logits, axis=1), np.stack(plain, axis=1), scores)
 
     def _member(
-        self, session: onnxruntime.InferenceSession, images: NDArray[np.uint8], patients: Floats
-    ) -> tuple[Floats, Floats, Floats, Floats]:
-        count, n = self.bundle.views, len(images)
+        self, session: onnxruntime.InferenceSession, images: NDArray[np.uint8], patients: Floats, count: int
+    ) -> tuple[Floats, Floats, Floats]:
+        n = len(images)
         views = dihedral_views(images, count)
-        logits, plain, cam, middle = session.run(
-            ["logits", "plain_logits", "cam", "middle"],
+        logits, plain, middle = session.run(
+            ["logits", "plain_logits", "middle"],
             {"image": views.reshape(count * n, *images.shape[1:]), "patient": np.tile(patients, (count, 1))},
         )
         return (
             logits.reshape(count, n, -1).mean(axis=0),
             plain.reshape(count, n, -1).mean(axis=0),
-            cam[:n],
             middle[:n],
         )

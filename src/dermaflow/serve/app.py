@@ -1,4 +1,4 @@
-"""The web app: page, `/predict`, `/model` and their documentation, on Starlette; BentoML mounts it at /.
+"""The web app: page, `/predict`, `/explain`, `/model`, their documentation; BentoML mounts it at /.
 
 Images and patient data live in memory for the time of one request; nothing of them is logged.
 """
@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from dermaflow.bundle.run import Runner
 from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
-from dermaflow.serve import figures, form, inference, pages
+from dermaflow.serve import evidence, figures, form, inference, pages
 from dermaflow.serve.champion import Loaded
 from dermaflow.serve.guard import ANSWER_SECONDS, Turnstile, in_turn, internal_error, refuse_foreign
 from dermaflow.serve.openapi import openapi
@@ -28,6 +28,8 @@ RUNNING = 2
 """Answers computed at the same time; ONNX Runtime spreads each over the cores."""
 WAITING = 32
 """Requests that may wait for their turn; more get a 503."""
+
+Result = TypeVar("Result")
 
 
 def application(
@@ -43,6 +45,7 @@ def application(
     app = Starlette(
         routes=[
             Route("/predict", _predict, methods=["POST"]),
+            Route("/explain", _explain, methods=["POST"]),
             Route("/model", _json(describe(loaded))),
             Route("/openapi.json", _json(openapi(loaded))),
             *pages.routes(loaded),
@@ -86,13 +89,29 @@ def describe(loaded: Loaded) -> dict[str, Any]:
 
 async def _predict(request: Request) -> Response:
     start = time.perf_counter()
+    answer = await _work_off(request, inference.answer)
+    figures.count_answer(answer, time.perf_counter() - start)
+    return JSONResponse(answer.to_json())
+
+
+async def _explain(request: Request) -> Response:
+    start = time.perf_counter()
+    found = await _work_off(request, evidence.explain)
+    figures.count_explanation(time.perf_counter() - start)
+    return JSONResponse(found.to_json())
+
+
+async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
+    """Read the form, wait for a turn and work; whoever gets nothing is counted."""
     state = request.app.state
     try:
         refuse_foreign(request.headers)
         async with asyncio.timeout(ANSWER_SECONDS), state.turnstile.place() as turn:
             sent = await form.read(request)
-            work = partial(inference.answer, sent.file, sent.patient, state.runner, state.loaded.model)
-            answer = await in_turn(turn, partial(work, force=sent.force, explain=sent.explain))
+            return await in_turn(
+                turn,
+                partial(work, sent.file, sent.patient, state.runner, state.loaded.model, force=sent.force),
+            )
     except DataError as error:
         figures.count_refusal(400)
         raise HTTPException(400, f"{error.where}: {error.what}") from None
@@ -105,8 +124,6 @@ async def _predict(request: Request) -> Response:
     except Exception:
         figures.count_refusal(500)
         raise
-    figures.count_answer(answer, time.perf_counter() - start)
-    return JSONResponse(answer.to_json())
 
 
 def _json(value: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:

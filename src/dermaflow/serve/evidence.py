@@ -1,77 +1,155 @@
 """Where in the square that the networks see their evidence for each diagnosis lies.
 
-Class activation maps (Zhou et al. 2016, arXiv:1512.04150): the head is linear, so the mean of class c's map
-is its logit, but for constants. A logit alone says nothing, only differences between classes count; so a map
-here is the evidence for one diagnosis against all others, the first-order change of its log-odds.
+Occlusion (Zeiler and Fergus 2014, arXiv:1311.2901): each field is painted over in turn and the networks are
+asked again. A class activation map would cost nothing, but it hardly tells what the answer hangs on
+(docs/decisions/0013).
 """
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dermaflow.bundle.apply import Floats
-from dermaflow.bundle.format import Bundle
+from dermaflow.bundle.run import Outputs, Runner
 from dermaflow.images.prepare import Recipe
+from dermaflow.impute.apply import Patient, vectors
+from dermaflow.serve.inference import abstention, with_notice
+
+Pixels = NDArray[np.uint8]
+
+FIELDS: Final = 5
+"""Fields along a side."""
+WINDOW: Final = 1.5
+"""Side of what is painted over, in fields: a lesion's border that runs between two is still covered."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the networks saw, and where it speaks for which diagnosis.
+    """Where in one image the evidence for each diagnosis lies.
 
     Attributes:
         seen: shape (side, side, 3), RGB: the image as the member with the largest input sees it.
-        maps: one array (h, w) a class, over the whole of `seen`. Its mean is what the image adds to the
-            log-odds of the class, to first order; above 0 a field speaks for the class.
+        maps: one array (FIELDS, FIELDS) a class, over the whole of `seen`: by how much the log-odds of the
+            class (natural logarithm) fall when a field is painted over. Above 0 it speaks for the class.
+        abstained: why the model gives no answer for this image; None if it gives one.
+        forced: whether the maps were asked for whatever the image shows.
+        notice: the bundle's sentence that stands beside each answer.
+        model: provenance, as in an answer.
+        elapsed_ms: from the file's bytes to the maps.
     """
 
-    seen: NDArray[np.uint8]
+    seen: Pixels
     maps: dict[str, Floats]
+    abstained: str | None = None
+    forced: bool = False
+    notice: str = ""
+    model: Mapping[str, str] = field(default_factory=dict)
+    elapsed_ms: float = 0.0
 
-    def to_json(self, codes: Iterable[str]) -> dict[str, Any]:
-        """Return the picture as PNG in base64, and the maps of some classes as rows of numbers."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the body of `POST /explain`; the maps of an answer that is withheld are left out."""
+        shown = self.forced or self.abstained is None
         png = bytes(cv2.imencode(".png", self.seen[..., ::-1])[1])
         return {
             "seen_png": base64.b64encode(png).decode(),
-            "maps": {code: self.maps[code].round(4).tolist() for code in codes},
+            "maps": {code: one.round(4).tolist() for code, one in self.maps.items()} if shown else {},
+            "abstained": self.abstained,
+            "model": dict(self.model),
+            "notice": with_notice(self.notice),
+            "elapsed_ms": round(self.elapsed_ms, 1),
         }
 
 
-def blended(
-    pixels: Mapping[Recipe, NDArray[np.uint8]],
-    cams: Sequence[NDArray[np.floating[Any]]],
-    bundle: Bundle,
-    probabilities: Floats,
+def explain(
+    file: bytes,
+    patient: Patient,
+    runner: Runner,
+    model: Mapping[str, str] | None = None,
+    *,
+    force: bool = False,
 ) -> Evidence:
-    """Blend the members' class activation maps of one image.
+    """Tell where in one image the evidence for each diagnosis lies.
+
+    Args:
+        file: a JPEG or PNG file.
+        patient: what is known; missing fields are filled.
+        runner: the open networks.
+        model: provenance to hand on.
+        force: tell it whatever the image shows.
+
+    Raises:
+        DataError: the file is no image, damaged or too large.
+    """
+    start = time.perf_counter()
+    bundle = runner.bundle
+    pixels = runner.pixels([file])
+    maps, said = occlusion(pixels, vectors([bundle.imputer.fill(patient)]), runner)
+    return Evidence(
+        seen=pixels[max(pixels, key=lambda recipe: recipe.input_px)][0],
+        maps=dict(zip(bundle.view.classes, maps, strict=True)),
+        abstained=None if said.ood_scores is None else abstention(float(said.ood_scores[0])),
+        forced=force,
+        notice=bundle.notice,
+        model=model or {},
+        elapsed_ms=(time.perf_counter() - start) * 1000,
+    )
+
+
+def occlusion(
+    pixels: Mapping[Recipe, Pixels], patient: NDArray[np.float32], runner: Runner
+) -> tuple[Floats, Outputs]:
+    """Paint each field of one image over and ask the members again, of the untouched view alone.
 
     Args:
         pixels: what each recipe made of it, (1, side, side, 3).
-        cams: one array (1, classes, h, w) a member; the grids may differ, the finest is taken.
-        bundle: its calibration says how members are blended.
-        probabilities: shape (classes,), what the ensemble said.
+        patient: shape (1, 11), from `impute.apply`.
+        runner: the open networks.
+
+    Returns:
+        Maps (classes, FIELDS, FIELDS) as in `Evidence`, and what the members said: of the whole image first.
     """
-    height, width = max(cam.shape[2:] for cam in cams)
-    logits = sum(
-        weight * _resized(cam[0], width, height)
-        for weight, cam in zip(bundle.calibration.weights, cams, strict=True)
-    )
-    odds = _against_others(probabilities) @ np.reshape(logits, (len(probabilities), -1))
-    maps = bundle.calibration.beta * odds.reshape(-1, height, width)
-    seen = pixels[max(pixels, key=lambda recipe: recipe.input_px)][0]
-    return Evidence(seen, dict(zip(bundle.view.classes, maps, strict=True)))
+    cases = {recipe: np.concatenate([one, without_fields(one[0])]) for recipe, one in pixels.items()}
+    said = runner(cases, np.repeat(patient, 1 + FIELDS**2, axis=0), views=1)
+    odds = log_odds(runner.bundle.calibration.probabilities(said.logits))  # (1 + fields, classes)
+    return (odds[0] - odds[1:]).T.reshape(-1, FIELDS, FIELDS), said
 
 
-def _resized(cam: NDArray[np.floating[Any]], width: int, height: int) -> Floats:
-    return np.stack([cv2.resize(np.float64(one), (width, height)) for one in cam])
+def without_fields(image: Pixels) -> Pixels:
+    """Return one copy a field, rows from the top, its window painted with the mean colour of the rest.
+
+    Args:
+        image: shape (side, side, 3).
+
+    Returns:
+        Shape (FIELDS**2, side, side, 3).
+    """
+    side = len(image)
+    middles = (np.arange(FIELDS) + 0.5) * side / FIELDS
+    reach = WINDOW * side / FIELDS / 2
+    spans = [
+        slice(max(0, round(middle - reach)), min(side, round(middle + reach))) for middle in middles.tolist()
+    ]
+    total, copies = image.sum(axis=(0, 1), dtype=np.int64), np.repeat(image[None], FIELDS**2, axis=0)
+    for copy, (rows, columns) in zip(copies, ((r, c) for r in spans for c in spans), strict=True):
+        window = image[rows, columns]
+        rest = total - window.sum(axis=(0, 1), dtype=np.int64)
+        copy[rows, columns] = np.rint(rest / (side**2 - window.shape[0] * window.shape[1]))
+    return copies
 
 
-def _against_others(probabilities: Floats) -> Floats:
-    """Derivative of each class's log-odds by the logits, shape (classes, classes); rows sum to 0."""
-    others = np.where(np.eye(len(probabilities), dtype=bool), 0.0, probabilities)
-    total = np.maximum(others.sum(axis=1, keepdims=True), np.finfo(float).tiny)  # 0: one class is certain
-    return np.asarray(np.eye(len(probabilities)) - others / total)
+def log_odds(probabilities: Floats) -> Floats:
+    """Natural logarithm of each class's odds against all others.
+
+    Args:
+        probabilities: shape (..., classes), rows sum to 1.
+    """
+    own = np.eye(probabilities.shape[-1], dtype=bool)
+    others = np.where(own, 0.0, probabilities[..., None, :]).sum(axis=-1)  # 1 - p would lose a small rest
+    tiny = np.finfo(float).tiny  # 0: one class is certain
+    return np.asarray(np.log(np.maximum(probabilities, tiny)) - np.log(np.maximum(others, tiny)))

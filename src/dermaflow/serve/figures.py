@@ -11,11 +11,18 @@ from dermaflow.serve.inference import Answer
 
 ANSWERS = Counter("dermaflow_answers", "Answers given, by most probable diagnosis.", ["diagnosis", "forced"])
 ABSTENTIONS = Counter("dermaflow_abstentions", "Images taken for other things, answered or not.", ["forced"])
-REFUSALS = Counter("dermaflow_refusals", "Requests to /predict without an answer, by status.", ["status"])
+REFUSALS = Counter(
+    "dermaflow_refusals", "Requests to /predict or /explain without an answer, by status.", ["status"]
+)
 SECONDS = Histogram(
     "dermaflow_predict_seconds",
     "From the request to the answer, the wait for a turn included.",
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+EXPLAIN_SECONDS = Histogram(
+    "dermaflow_explain_seconds",
+    "From the request to where the evidence lies, the wait for a turn included.",
+    buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
 OOD_SCORES = Histogram(
     "dermaflow_ood_score",
@@ -58,8 +65,17 @@ def count_answer(answer: Answer, seconds: float) -> None:
         MALIGNANT.labels(forced).observe(answer.malignant_probability)
 
 
+def count_explanation(seconds: float) -> None:
+    """Count one answer to where the evidence lies; its image is counted with the diagnosis.
+
+    Args:
+        seconds: from the request to it.
+    """
+    EXPLAIN_SECONDS.observe(seconds)
+
+
 def count_refusal(status: int) -> None:
-    """Count a request to /predict that got no answer."""
+    """Count a request to /predict or /explain that got no answer."""
     REFUSALS.labels(status).inc()
 
 

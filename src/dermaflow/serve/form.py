@@ -24,7 +24,7 @@ MAX_TEXT_BYTES: Final = 256
 BODY_SECONDS: Final = 30.0
 """How long a client may take to send its body."""
 MAX_AGE_YEARS: Final = 120
-FIELDS: Final = ("image", "age", "sex", "site", "force", "explain")
+FIELDS: Final = ("image", "age", "sex", "site", "force")
 YES_OR_NO: Final = ("true", "false")
 
 _NUMBER = re.compile(r"[0-9.eE+-]+")
@@ -37,14 +37,12 @@ class Submission:
     Attributes:
         file: its bytes.
         patient: what is known.
-        force: whether probabilities are asked for whatever the image shows.
-        explain: whether it is asked where in the image the evidence lies.
+        force: whether an answer is asked for whatever the image shows.
     """
 
     file: bytes
     patient: Patient
     force: bool
-    explain: bool
 
 
 class _InMemory(MultiPartParser):
@@ -128,9 +126,9 @@ async def _submission(fields: FormData) -> Submission:
         raise HTTPException(400, "image must be a file, not text")
     if image is None or not (file := await image.read()):
         raise HTTPException(400, "image is missing: send a JPEG or PNG file in the field image")
-    force, explain = (_choice(fields, name, YES_OR_NO) == "true" for name in ("force", "explain"))
+    force = _choice(fields, "force", YES_OR_NO) == "true"
     patient = Patient(_age(fields), _choice(fields, "sex", SEXES), _choice(fields, "site", SITES))
-    return Submission(file, patient, force, explain)
+    return Submission(file, patient, force)
 
 
 def _text(fields: FormData, name: str) -> str | None:

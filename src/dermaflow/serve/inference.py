@@ -11,7 +11,6 @@ from dermaflow.bundle.apply import prediction_sets
 from dermaflow.bundle.ood import BORDER
 from dermaflow.bundle.run import Runner
 from dermaflow.impute.apply import Patient, vectors
-from dermaflow.serve.evidence import Evidence, blended
 from dermaflow.taxonomy import MALIGNANT, NAMES
 
 NOT_A_DEVICE: Final = "Not a medical device."
@@ -19,6 +18,16 @@ OTHER_THING: Final = (
     "This image is unlike the dermoscopic images that the networks learned from, and what they say of it "
     "means little. Is it a sharp, evenly lit dermoscopic image with the lesion in the middle?"
 )
+
+
+def abstention(ood_score: float) -> str | None:
+    """Why the model gives no answer for an image of this score; None if it gives one."""
+    return OTHER_THING if ood_score > BORDER else None
+
+
+def with_notice(notice: str) -> str:
+    """A bundle's sentence, which always says that this is no medical device."""
+    return notice if NOT_A_DEVICE in notice else f"{notice} {NOT_A_DEVICE}".strip()
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,6 @@ class Answer:
         decision: the bundle's operating point and prediction sets, chosen out of fold.
         ood_score: how unlike the training images this one is, in units of the border; None: not known.
         forced: whether the probabilities were asked for whatever the image shows.
-        evidence: where in the image it lies; None if it was not asked for.
         notice: the bundle's sentence that stands beside each answer.
         model: provenance: name, version, digest, git_commit, data_md5, mlflow_run_id.
         elapsed_ms: from the file's bytes to the probabilities.
@@ -42,7 +50,6 @@ class Answer:
     decision: Mapping[str, Any] = field(default_factory=dict)
     ood_score: float | None = None
     forced: bool = False
-    evidence: Evidence | None = None
     notice: str = ""
     model: Mapping[str, str] = field(default_factory=dict)
     elapsed_ms: float = 0.0
@@ -50,7 +57,7 @@ class Answer:
     @property
     def abstained(self) -> str | None:
         """Why the model gives no answer; None if it gives one."""
-        return OTHER_THING if self.ood_score is not None and self.ood_score > BORDER else None
+        return None if self.ood_score is None else abstention(self.ood_score)
 
     @property
     def withheld(self) -> bool:
@@ -87,7 +94,6 @@ class Answer:
         """Return the body of `POST /predict`; what is withheld is null or empty."""
         shown = not self.withheld
         top3 = [{"diagnosis": code, "name": NAMES[code], "probability": value} for code, value in self.top3]
-        explained = self.evidence if shown else None
         return {
             "top3": top3 if shown else [],
             "probabilities": self.probabilities if shown else {},
@@ -102,10 +108,9 @@ class Answer:
             },
             "abstained": self.abstained,
             "ood_score": self.ood_score,
-            "evidence": explained and explained.to_json(code for code, _ in self.top3),
             "imputed": list(self.imputed),
             "model": dict(self.model),
-            "notice": self.notice if NOT_A_DEVICE in self.notice else f"{self.notice} {NOT_A_DEVICE}".strip(),
+            "notice": with_notice(self.notice),
             "elapsed_ms": round(self.elapsed_ms, 1),
         }
 
@@ -117,7 +122,6 @@ def answer(
     model: Mapping[str, str] | None = None,
     *,
     force: bool = False,
-    explain: bool = False,
 ) -> Answer:
     """Tell what the ensemble makes of one image.
 
@@ -127,18 +131,15 @@ def answer(
         runner: the open networks.
         model: provenance to hand on.
         force: tell the probabilities whatever the image shows.
-        explain: tell also where in the image the evidence lies.
 
     Raises:
         DataError: the file is no image, damaged or too large.
     """
     start = time.perf_counter()
-    filled = runner.bundle.imputer.fill(patient)
-    pixels = runner.pixels([file])
-    said = runner(pixels, vectors([filled]))
-    probabilities = runner.bundle.calibration.probabilities(said.logits)[0]  # (classes,)
     bundle = runner.bundle
-    where = blended(pixels, said.cams, bundle, probabilities) if explain else None
+    filled = bundle.imputer.fill(patient)
+    said = runner(runner.pixels([file]), vectors([filled]))
+    probabilities = bundle.calibration.probabilities(said.logits)[0]  # (classes,)
     elapsed_ms = (time.perf_counter() - start) * 1000
     return Answer(
         probabilities=dict(zip(bundle.view.classes, probabilities.tolist(), strict=True)),
@@ -146,7 +147,6 @@ def answer(
         decision=bundle.decision,
         ood_score=None if said.ood_scores is None else float(said.ood_scores[0]),
         forced=force,
-        evidence=where,
         notice=bundle.notice,
         model=model or {},
         elapsed_ms=elapsed_ms,

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from dermaflow.serve.champion import PROVENANCE, Loaded
+from dermaflow.serve.evidence import FIELDS
 from dermaflow.serve.form import BODY_SECONDS, MAX_AGE_YEARS, MAX_BODY_BYTES, YES_OR_NO
 from dermaflow.serve.guard import ANSWER_SECONDS
 from dermaflow.taxonomy import SEXES, SITES
@@ -30,7 +31,16 @@ def openapi(loaded: Loaded) -> dict[str, Any]:
             "description": f"{loaded.bundle.notice} Not a medical device.",
         },
         "paths": {
-            "/predict": {"post": _predict()},
+            "/predict": {
+                "post": _post("predict", "Three most probable diagnoses of a dermoscopic image.", "Answer")
+            },
+            "/explain": {
+                "post": _post(
+                    "explain",
+                    "Where in a dermoscopic image the evidence for each diagnosis lies.",
+                    "Evidence",
+                )
+            },
             "/model": {"get": _get("The bundle's figures and provenance.")},
             "/openapi.json": {"get": _get("This document.")},
         },
@@ -38,22 +48,23 @@ def openapi(loaded: Loaded) -> dict[str, Any]:
             "schemas": {
                 "Request": _request(),
                 "Answer": _answer(loaded.bundle.view.classes),
+                "Evidence": _evidence(loaded.bundle.view.classes),
                 "Error": _object({"error": {"type": "string"}}),
             }
         },
     }
 
 
-def _predict() -> dict[str, Any]:
+def _post(name: str, summary: str, answer: str) -> dict[str, Any]:
     refusals = {status: {"description": text, "content": _json("Error")} for status, text in REFUSALS.items()}
     return {
-        "operationId": "predict",
-        "summary": "Three most probable diagnoses of a dermoscopic image.",
+        "operationId": name,
+        "summary": summary,
         "requestBody": {
             "required": True,
             "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/Request"}}},
         },
-        "responses": {"200": {"description": "The answer.", "content": _json("Answer")}, **refusals},
+        "responses": {"200": {"description": "The answer.", "content": _json(answer)}, **refusals},
     }
 
 
@@ -76,11 +87,7 @@ def _request() -> dict[str, Any]:
             "site": {"enum": ["", *SITES], "description": "Body site; empty or left out is missing."},
             "force": {
                 "enum": ["", *YES_OR_NO],
-                "description": "true: tell the probabilities even if the model abstains.",
-            },
-            "explain": {
-                "enum": ["", *YES_OR_NO],
-                "description": "true: tell also where in the image the evidence for each of the three lies.",
+                "description": "true: answer even if the model abstains.",
             },
         },
     }
@@ -114,29 +121,33 @@ def _answer(classes: tuple[str, ...]) -> dict[str, Any]:
             ),
             "abstained": {"type": ["string", "null"]},
             "ood_score": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]},
-            "evidence": {"anyOf": [_evidence(classes), {"type": "null"}]},
             "imputed": {"type": "array", "items": {"enum": ["age", "sex", "site"]}},
-            "model": _object({key: {"type": "string"} for key in PROVENANCE}),
-            "notice": {"type": "string"},
-            "elapsed_ms": {"type": "number", "minimum": 0},
+            **_provenance(),
         }
     )
 
 
 def _evidence(classes: tuple[str, ...]) -> dict[str, Any]:
-    grid = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+    row = {"type": "array", "minItems": FIELDS, "maxItems": FIELDS, "items": {"type": "number"}}
+    fields = {"type": "array", "minItems": FIELDS, "maxItems": FIELDS, "items": row}
     return _object(
         {
             "seen_png": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"},
             "maps": {
-                "type": "object",
-                "minProperties": 3,
-                "maxProperties": 3,
-                "properties": dict.fromkeys(classes, grid),
-                "additionalProperties": False,
+                "anyOf": [_object(dict.fromkeys(classes, fields)), {"type": "object", "maxProperties": 0}]
             },
+            "abstained": {"type": ["string", "null"]},
+            **_provenance(),
         }
     )
+
+
+def _provenance() -> dict[str, Any]:
+    return {
+        "model": _object({key: {"type": "string"} for key in PROVENANCE}),
+        "notice": {"type": "string"},
+        "elapsed_ms": {"type": "number", "minimum": 0},
+    }
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

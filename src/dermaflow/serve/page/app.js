@@ -1,4 +1,5 @@
-// The page's behaviour: choose an image, ask POST /predict, show the answer. Nothing is kept or sent elsewhere.
+// The page's behaviour: choose an image, ask POST /predict, show the answer, then ask POST /explain where its
+// evidence lies. Nothing is kept or sent elsewhere.
 "use strict";
 
 const element = (id) => document.getElementById(id);
@@ -43,6 +44,7 @@ function forgetAnswer(message = "No image has been assessed yet.") {
 function forgetPictures() {
   element("subject-image").removeAttribute("src");
   element("evidence").hidden = true;
+  element("evidence-wait").hidden = true;
   element("map").getContext("2d").clearRect(0, 0, element("map").width, element("map").height);
   element("map-choice").replaceChildren(element("map-choice").firstElementChild);
   element("strength").oninput = null;
@@ -159,11 +161,13 @@ function showTable(probabilities, names) {
 const FOR = [20, 70, 255]; // blue: no colour of skin
 const AGAINST = [255, 150, 0];
 
+const FULL = 0.5; // log-odds: what changes less than that is never drawn in full strength
+
 // A map's fields as one small picture; the browser smooths it when it is drawn larger.
 function tinted(map) {
   const height = map.length;
   const width = map[0].length;
-  const largest = Math.max(...map.flat().map(Math.abs)) || 1;
+  const largest = Math.max(FULL, ...map.flat().map(Math.abs));
   const small = document.createElement("canvas");
   small.width = width;
   small.height = height;
@@ -175,13 +179,20 @@ function tinted(map) {
   return small;
 }
 
-function placeOfLargest(map) {
-  const values = map.flat();
-  const index = values.indexOf(Math.max(...values));
+function placeOf(map, value) {
+  const index = map.flat().indexOf(value);
   const third = (position, length) => Math.floor((3 * (position + 0.5)) / length);
   const vertical = ["top", "", "bottom"][third(Math.floor(index / map[0].length), map.length)];
   const horizontal = ["left", "", "right"][third(index % map[0].length, map[0].length)];
   return [vertical, horizontal].filter(Boolean).join(" ") || "middle";
+}
+
+function whatMattersMost(map, name) {
+  const largest = map.flat().reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most));
+  const factor = Math.exp(Math.abs(largest));
+  if (factor < 1.1) return `No single field matters much for ${name}.`;
+  const changed = `${largest > 0 ? "divided" : "multiplied"} by ${Number(factor.toPrecision(2))}`;
+  return `Without the field that matters most (${placeOf(map, largest)}) the odds of ${name} are ${changed}.`;
 }
 
 function drawMap({ seen, map, name }) {
@@ -192,33 +203,44 @@ function drawMap({ seen, map, name }) {
   context.drawImage(seen, 0, 0, canvas.width, canvas.height);
   context.globalAlpha = element("strength").value / 100;
   context.drawImage(tinted(map), 0, 0, canvas.width, canvas.height);
-  canvas.setAttribute("aria-label", `The square that the networks see; most evidence for ${name}: ${placeOfLargest(map)}.`);
+  const most = placeOf(map, Math.max(...map.flat()));
+  canvas.setAttribute("aria-label", `The square that the networks see; most evidence for ${name}: ${most}.`);
   element("map-words").textContent =
-    `The square that the networks see. Blue speaks for ${name}, orange for other diagnoses. ` +
-    `A coarse hint of ${map[0].length} by ${map.length} fields: it shows neither the lesion's border nor that the answer is right.`;
+    `The square that the networks see, each of ${map.length} by ${map[0].length} fields painted over in turn: ` +
+    `without a blue one ${name} becomes less probable, without an orange one more. ${whatMattersMost(map, name)} ` +
+    "No map shows the lesion's border, or that the answer is right.";
 }
 
-// Stays hidden where the browser can't draw it.
-async function showEvidence({ evidence, top3 }) {
-  if (!evidence) return;
+// The answer stands before its evidence is asked for, which takes longer. Stays hidden where there is none.
+async function showEvidence(body, top3) {
   const mine = asked;
-  const bytes = Uint8Array.from(atob(evidence.seen_png), (byte) => byte.charCodeAt(0));
-  const seen = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-  if (mine !== asked) return;
-  const options = top3.map(({ diagnosis, name }, i) => {
-    const option = element("map-option").content.cloneNode(true);
-    const radio = option.querySelector("input");
-    radio.checked = i === 0;
-    option.querySelector("span").textContent = name;
-    radio.addEventListener("change", () => choose({ seen, map: evidence.maps[diagnosis], name }));
-    return option;
-  });
-  element("map-choice").replaceChildren(element("map-choice").firstElementChild, ...options);
+  element("evidence-wait").hidden = false;
+  try {
+    const { seen_png: png, maps } = await ask("/explain", body);
+    const bytes = Uint8Array.from(atob(png), (byte) => byte.charCodeAt(0));
+    const seen = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+    if (mine === asked) offerMaps(seen, maps, top3);
+  } finally {
+    if (mine === asked) element("evidence-wait").hidden = true;
+  }
+}
+
+function offerMaps(seen, maps, top3) {
   const choose = (chosen) => {
     element("strength").oninput = () => drawMap(chosen);
     drawMap(chosen);
   };
-  choose({ seen, map: evidence.maps[top3[0].diagnosis], name: top3[0].name });
+  const choices = top3.map(({ diagnosis, name }) => ({ seen, map: maps[diagnosis], name }));
+  const options = choices.map((choice, i) => {
+    const option = element("map-option").content.cloneNode(true);
+    const radio = option.querySelector("input");
+    radio.checked = i === 0;
+    option.querySelector("span").textContent = choice.name;
+    radio.addEventListener("change", () => choose(choice));
+    return option;
+  });
+  element("map-choice").replaceChildren(element("map-choice").firstElementChild, ...options);
+  choose(choices[0]);
   element("evidence").hidden = false;
 }
 
@@ -243,7 +265,6 @@ function showAnswer(answer, names) {
     showSet(answer.decision, names);
     showRisk(answer);
     showTable(answer.probabilities, names);
-    showEvidence(answer).catch(() => {});
   }
   const missing = answer.imputed.map((field) => FIELD_NAMES[field]);
   element("imputed").textContent = missing.length
@@ -277,7 +298,7 @@ const classNames = fetch("/model")
   .then((model) => Object.fromEntries(model.classes.map(({ diagnosis, name }) => [diagnosis, name])))
   .catch(() => ({}));
 
-async function ask(body) {
+async function ask(path, body) {
   try {
     await input.files[0].arrayBuffer(); // whole: a part of a file that is gone reads as empty
   } catch {
@@ -285,7 +306,7 @@ async function ask(body) {
   }
   let response;
   try {
-    response = await fetch("/predict", { method: "POST", body });
+    response = await fetch(path, { method: "POST", body });
   } catch {
     throw new Error("The service can't be reached. Is it still running?");
   }
@@ -325,12 +346,12 @@ async function assess(force) {
   showStatus("Assessing the image.", "busy");
   try {
     const body = new FormData(form);
-    body.set("explain", "true");
     if (force) body.set("force", "true");
-    const answer = await ask(body);
+    const answer = await ask("/predict", body);
     const names = await classNames;
     if (mine !== asked) return;
     showAnswer(answer, names);
+    if (answer.top3.length) showEvidence(body, answer.top3).catch(() => {});
     const below = element("result").getBoundingClientRect().top > window.innerHeight / 2;
     if (below || focusIsLost()) element("result-title").focus();
   } catch (error) {
