@@ -119,6 +119,7 @@ def tiny_bundle(
     Bundle(
         name=name,
         notice=NOTICE,
+        demo=True,
         view=VIEWS[view],
         members=tuple(members),
         views=4,

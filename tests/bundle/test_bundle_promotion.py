@@ -65,14 +65,14 @@ class World:
         content = {"releases": ["drawn"], "gate": limits, "registry": REGISTRY | registry}
         (self.root / "params.yaml").write_text(yaml.safe_dump(content))
 
-    def bundle(self, seed, *, gated=True, name="tiny-demo"):
+    def bundle(self, seed, *, gated=True, **registry):
         """Put another bundle into outputs/ and return its digest."""
         made = tiny_bundle(outputs.path("bundle"), seed=seed)
         made_from = {
             "holdout": outputs.holdout.content(),
             "ensemble_predictions": outputs.ensemble_predictions.content(),
         }
-        made = dataclasses.replace(made, inputs=made_from, name=name)
+        made = dataclasses.replace(made, inputs=made_from, **(REGISTRY | registry))
         made.write(outputs.path("bundle"))
         (outputs.path("bundle") / card.FILE).write_text("A card.")
         if gated:
@@ -212,6 +212,9 @@ def test_a_drawn_bundle_does_not_become_the_real_lineages_champion(world):
         BundleError, match=r"skin-ensemble, the bundle was built for tiny-demo\. Run `dvc repro`"
     ):
         world.models("promote")
+    world.params(demo=False)
+    with pytest.raises(BundleError, match=r"registry\.demo is False, the bundle was built for True\. Run"):
+        world.models("promote")
     assert not registry.champion_file().exists()
 
 
@@ -250,7 +253,7 @@ def test_a_rollback_to_a_bundle_that_mlflow_never_met_says_that_the_alias_stays(
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda text: text.replace('"format": 4', '"format": 1'), "format 1, this version reads 4"),
+        (lambda text: text.replace('"format": 5', '"format": 1'), "format 1, this version reads 5"),
         (lambda text: text.replace("Random", "Other"), "does not match its digest"),
     ],
     ids=["another format", "damaged"],
@@ -354,7 +357,7 @@ def test_another_lineages_real_model_is_served_only_when_asked_and_so_is_the_way
     found = {}
     for seed, name in enumerate(("real-a", "real-b")):
         world.params(name=name, demo=False)
-        found[name] = world.bundle(seed, name=name)
+        found[name] = world.bundle(seed, name=name, demo=False)
         said = world.models("promote").stdout
     assert "dermaflow models serve --lineage real-b" in said
     assert champion.load().bundle.digest == found["real-a"]

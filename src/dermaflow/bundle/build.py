@@ -52,6 +52,7 @@ def assemble(
     bundle = Bundle(
         name=registry.name,
         notice=registry.notice,
+        demo=registry.demo,
         view=view,
         members=tuple(members),
         views=views,

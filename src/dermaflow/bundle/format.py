@@ -17,7 +17,7 @@ from dermaflow.images.prepare import Recipe
 from dermaflow.impute.apply import Imputer
 from dermaflow.taxonomy import VIEWS, View
 
-FORMAT = 4  # 1: shrunk by area alone; 2: no images of other things told; 3: temperature on the shifts, too
+FORMAT = 5  # 1: shrunk by area alone; 2: no other things told; 3: temperature on the shifts; 4: demo not told
 FILE = "bundle.json"
 
 
@@ -62,6 +62,7 @@ class Bundle:
     Attributes:
         name: the lineage, registry.name.
         notice: one sentence that stands beside each answer.
+        demo: whether it learned from drawn images.
         view: the labels it answers with.
         members: in the order of the calibration's rows.
         views: test-time views, 1, 4 or 8.
@@ -77,6 +78,7 @@ class Bundle:
 
     name: str
     notice: str
+    demo: bool
     view: View
     members: tuple[Member, ...]
     views: int
@@ -105,6 +107,7 @@ class Bundle:
             "format": FORMAT,
             "name": self.name,
             "notice": self.notice,
+            "demo": self.demo,
             "view": self.view.name,
             "members": [member.to_json() for member in self.members],
             "views": self.views,
@@ -149,6 +152,7 @@ def read(folder: Path) -> Bundle:
         bundle = Bundle(
             name=value["name"],
             notice=value["notice"],
+            demo=value["demo"],
             view=VIEWS[value["view"]],
             members=tuple(Member.from_json(member) for member in value["members"]),
             views=value["views"],

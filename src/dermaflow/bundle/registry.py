@@ -178,12 +178,14 @@ def require_match(
         BundleError: the params name another lineage, the gate judged another bundle or by other limits, or a
             table is not the one that the bundle was made from.
     """
-    if bundle.name != registry.name:
-        raise BundleError(
-            f"registry.name is {registry.name}, the bundle was built for {bundle.name}",
-            "params.yaml",
-            "Run `dvc repro` first.",
-        )
+    for key in ("name", "demo"):
+        wanted, built = getattr(registry, key), getattr(bundle, key)
+        if built != wanted:
+            raise BundleError(
+                f"registry.{key} is {wanted}, the bundle was built for {built}",
+                "params.yaml",
+                "Run `dvc repro` first.",
+            )
     if gated.get("bundle") != bundle.digest:
         raise BundleError(
             f"it does not judge the present bundle, {bundle.digest[:12]}", "gate.json", "Run `dvc repro`."
