@@ -209,11 +209,11 @@ def test_a_drawn_bundle_does_not_become_the_real_lineages_champion(world):
     world.bundle(1)
     world.params(name="skin-ensemble", demo=False)
     with pytest.raises(
-        BundleError, match=r"skin-ensemble, the bundle was built for tiny-demo\. Run `dvc repro`"
+        BundleError, match=r"skin-ensemble, the bundle was built with tiny-demo\. Run `dvc repro`"
     ):
         world.models("promote")
     world.params(demo=False)
-    with pytest.raises(BundleError, match=r"registry\.demo is False, the bundle was built for True\. Run"):
+    with pytest.raises(BundleError, match=r"registry\.demo is false, the bundle was built with true\. Run"):
         world.models("promote")
     assert not registry.champion_file().exists()
 

@@ -147,7 +147,9 @@ def read(folder: Path) -> Bundle:
         value = json.loads(source.read_text(encoding="utf-8"))
         if value["format"] != FORMAT:
             raise BundleError(
-                f"format {value['format']}, this version reads {FORMAT}", str(source), "Build it again."
+                f"format {value['format']}, this version reads {FORMAT}",
+                str(source),
+                "Build it again: `make repro`.",
             )
         bundle = Bundle(
             name=value["name"],

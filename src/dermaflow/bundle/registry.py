@@ -179,10 +179,10 @@ def require_match(
             table is not the one that the bundle was made from.
     """
     for key in ("name", "demo"):
-        wanted, built = getattr(registry, key), getattr(bundle, key)
+        wanted, built = (json.dumps(getattr(of, key)).strip('"') for of in (registry, bundle))
         if built != wanted:
             raise BundleError(
-                f"registry.{key} is {wanted}, the bundle was built for {built}",
+                f"registry.{key} is {wanted}, the bundle was built with {built}",
                 "params.yaml",
                 "Run `dvc repro` first.",
             )

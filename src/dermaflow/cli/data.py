@@ -14,7 +14,7 @@ from dermaflow.params import load, names
 if TYPE_CHECKING:
     import pandas as pd
 
-app = typer.Typer(help="The ISIC releases: check, link, download.", no_args_is_help=True)
+app = typer.Typer(help="The ISIC releases: check, link, download, export, look up.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Holds a folder a release: isic2018 or 2018, and so on.")]
 
@@ -26,8 +26,8 @@ def check(
 ) -> None:
     """Print what a folder holds of each release and what is missing. Opens no image and writes nothing.
 
-    Looks for the releases that params.yaml names, and for every folder that isic-cli downloaded (it holds
-    metadata.csv). Example: dermaflow data check ~/isic
+    Looks for the releases that params.yaml names, and for every year and collection (a folder with the
+    metadata.csv of isic-cli) that is there. Example: dermaflow data check ~/isic
     """
     from dermaflow.releases import check as checking  # noqa: PLC0415
 
@@ -68,7 +68,7 @@ def link(folder: Folder) -> None:
         print(f"params.yaml also names {', '.join(wanted)}: take them out of `releases`, or add the data.")
     if unnamed:
         print(f"params.yaml does not name {', '.join(unnamed)}: add them to `releases` to learn from them.")
-    print("Next: make preset NAME=laptop && make repro")
+    print("Next: make preset NAME=laptop (it replaces params.yaml: change `releases` then), make repro")
 
 
 @app.command()

@@ -29,8 +29,9 @@ def promote(
     Reads outputs/gate.json (fixed limits), compares with the champion on the same hold-out, measures the
     latency here, and writes outputs/decision.json. Promotion puts the bundle into BentoML's store and
     MLflow's registry and its tag into champion.json, which the service loads. A failed gate promotes
-    nothing and is no error; a lineage, gate, limits or predictions that are not this bundle's are one (`dvc
-    repro`). Another lineage's real model stays in the service until `dermaflow models serve`.
+    nothing and is no error; a lineage (its `demo` too), gate, limits or predictions that are not this
+    bundle's are one (`dvc repro`). Another lineage's real model stays in the service until `dermaflow models
+    serve`.
     """
     from dermaflow.bundle import format as bundle_format  # noqa: PLC0415
     from dermaflow.bundle import gate, registry  # noqa: PLC0415
@@ -125,8 +126,8 @@ def _compare(champion: Mapping[str, Any] | None, bundle: "Bundle") -> Any:  # no
         return None
     if not registry.is_whole(champion["tag"]):
         sys.stderr.write(
-            f"promote: the champion {champion['tag']} is no longer whole in BentoML's store; "
-            "the gate alone decides\n"
+            f"promote: the champion {champion['tag']} can't be read any more (gone from BentoML's store, "
+            "damaged, or of an older format); the gate alone decides\n"
         )
         return None
     return compare.against_champion(
