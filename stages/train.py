@@ -27,7 +27,9 @@ def main(model: str, fold_number: str) -> None:
     inputs = {**tables, "shards": digest(outputs.inputs(model))}
     computed = machine.described(train.precision, train.threads)
     key = resume.key({**settings, **inputs}, computed, network.weights)
-    checkpoint = params.root() / ".checkpoints" / f"{key}-{fold}"
+    learned = {**settings, TrainParams.section: train.model_dump(mode="json", exclude={"workers", "views"})}
+    state = resume.key({**learned, **inputs}, computed, network.weights)  # views and workers change no weight
+    checkpoint = params.root() / ".checkpoints" / f"{state}-{fold}"
     folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     cases = outputs.cases.read()
     reader = ShardReader(outputs.images_dir(network.stored_px), params.names("releases"))
@@ -63,7 +65,7 @@ def main(model: str, fold_number: str) -> None:
         artifacts={made.relative_to(params.root()).as_posix(): "member" for made in (folder, sheets)},
         dataset="outputs/cases.parquet",
     )
-    with tracking.FoldRun(record) as run:
+    with resume.alone(checkpoint), tracking.FoldRun(record) as run:
         trained = fit(on_epoch=run.epoch)
         with outputs.replacing(folder, folder=True) as scratch:
             member.write_member(trained, scratch)

@@ -31,17 +31,24 @@ def made(backbone="test_efficientnet", px=PX, **changes):
     return network
 
 
+def cases(px, batch):
+    generator = torch.Generator().manual_seed(batch)
+    image = torch.randint(0, 256, (batch, px, px, 3), dtype=torch.uint8, generator=generator)
+    return image, torch.randn((batch, 11), generator=generator)
+
+
 def assert_parity(network, file, px):
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    generator = torch.Generator().manual_seed(1)
     for batch in (1, 3, 16):
-        image = torch.randint(0, 256, (batch, px, px, 3), dtype=torch.uint8, generator=generator)
-        patient = torch.randn((batch, 11), generator=generator)
+        image, patient = cases(px, batch)
         with torch.no_grad():
             wanted = network(image, patient)
         found = session.run(list(export.OUTPUTS), {"image": image.numpy(), "patient": patient.numpy()})
         for name, one, other in zip(export.OUTPUTS, wanted, found, strict=True):
-            np.testing.assert_allclose(other, one.numpy(), atol=1e-4, rtol=1e-4, err_msg=f"{name} of {batch}")
+            unit = float(one.abs().max())  # 1e-4 of it: deep networks of random weights say very little
+            np.testing.assert_allclose(
+                other / unit, one.numpy() / unit, atol=1e-4, rtol=0, err_msg=f"{name} of {batch}"
+            )
 
 
 @pytest.fixture(scope="module")

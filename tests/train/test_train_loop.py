@@ -52,6 +52,11 @@ def test_training_learns_what_colour_tells(run, tiny_model, reader, rows):
     assert [record["epoch"] for record in fitted.history] == [1, 2, 3, 4, 5, 6]
 
 
+def test_the_weights_that_are_kept_are_averaged_as_far_back_as_ema_says(run, tiny_model):
+    averaged = [content(run(tiny_model(epochs=1, ema=decay, drawn_images=96))) for decay in (0, 0.5, 0.99)]
+    assert len({tuple(one.values()) for one in averaged}) == 3
+
+
 def test_the_best_weights_are_kept_and_not_the_last(run, monkeypatch, tiny_model):
     seen, accuracies = [], iter([0.2, 0.9, 0.5])
     real = loop.Fitting.finish_epoch
@@ -157,7 +162,7 @@ def test_keys_tell_trainings_apart(tmp_path, monkeypatch):
         resume.key({"a": 1, "b": 2}, machine.described("float32", 3), "none"),
         resume.key({"a": 1, "b": 2}, gpu, "none"),
     ]
-    for library in ("torch", "timm", "albumentations", "opencv-python-headless"):
+    for library in ("torch", "timm", "albumentations", "opencv-python-headless", "numpy"):
         with monkeypatch.context() as patched:
             patched.setattr(resume, "version", lambda name, of=library: "0" if name == of else version(name))
             found.append(resume.key({"a": 1, "b": 2}, here, "none"))
@@ -169,6 +174,17 @@ def test_keys_tell_trainings_apart(tmp_path, monkeypatch):
             code.write("#")
         found.append(resume.key({"a": 1, "b": 2}, here, "none"))
     assert len(set(found)) == len(found)
+
+
+def test_a_second_training_of_the_same_fold_is_refused_while_the_first_is_at_work(tmp_path):
+    with resume.alone(tmp_path / "state"):
+        said = r"another process trains this very fold.*end it and run"
+        with pytest.raises(TrainingError, match=said), resume.alone(tmp_path / "state"):
+            pass
+        with resume.alone(tmp_path / "another"):
+            pass
+    with resume.alone(tmp_path / "state"):
+        resume.save(tmp_path / "state", {"epoch": 1})
 
 
 def test_history_holds_no_timing_but_the_callback_is_told(run, tiny_model):
@@ -305,6 +321,39 @@ def test_a_logit_adjusted_loss_learns_all_classes_as_if_equally_frequent(run, ro
     assert added[1, 2] < added[0, 2] < 0  # none of class 2 was drawn from centre 1
     assert fitted.learned == pytest.approx([1 / 3] * 3)
     assert all(loss == pytest.approx(wanted, rel=1e-4) for wanted, loss, _ in seen)
+
+
+def test_a_steps_loss_is_smoothed_its_gradient_clipped_and_its_memory_channels_last(
+    run, monkeypatch, tiny_model
+):
+    """As `label_smoothing` and `clip_grad` say; channels_last is worth half of the time on a CPU."""
+    seen, real = [], loop.Fitting.one_step
+
+    def noted(self, batch):
+        with torch.no_grad():
+            logits = self.network.eval()(*batch[:2]).logits
+        wanted = torch.nn.functional.cross_entropy(logits, batch[2], label_smoothing=0.4)
+        norms = []
+        with monkeypatch.context() as patched:
+            step = self.optimizer.step
+            gradients = lambda: [p.grad.norm() for p in self.plain.parameters() if p.grad is not None]  # noqa: E731
+            patched.setattr(
+                self.optimizer, "step", lambda: (norms.append(torch.stack(gradients()).norm()), step())
+            )
+            seen.append((real(self, batch), float(wanted), float(norms[0])))
+        for network in (self.plain, self.average.module):
+            stem = network.backbone.conv_stem.weight
+            assert stem.is_contiguous(memory_format=torch.channels_last)
+        return seen[-1][0]
+
+    monkeypatch.setattr(loop.Fitting, "one_step", noted)
+    clipped = tiny_model(epochs=1, label_smoothing=0.4, clip_grad=0.01, dropout=0, patient_drop=0)
+    run(clipped)
+    assert all(loss == pytest.approx(wanted, rel=1e-4) for loss, wanted, _ in seen)
+    assert all(norm <= 0.01001 for *_, norm in seen)
+    seen.clear()
+    run(clipped.model_copy(update={"clip_grad": None}))
+    assert all(norm > 0.05 for *_, norm in seen)
 
 
 def test_the_bar_tells_images_and_not_batches(run, monkeypatch, tiny_model):

@@ -104,6 +104,15 @@ def test_the_log_says_how_a_training_computes(gpu, monkeypatch):
     }
 
 
+def test_a_processor_of_other_instructions_is_another_device(monkeypatch):
+    monkeypatch.setattr(machine.torch.cuda, "is_available", lambda: False)
+    seen = []
+    for capability in ("AVX2", "AVX512"):
+        monkeypatch.setattr(machine.torch.backends.cpu, "get_cpu_capability", lambda of=capability: of)
+        seen.append(machine.described("auto", 2)["device"])
+    assert seen == ["cpu AVX2", "cpu AVX512"]
+
+
 def test_the_first_process_is_the_one_that_writes(monkeypatch):
     assert machine.is_first()
     monkeypatch.setenv("RANK", "1")

@@ -72,9 +72,10 @@ def precision_name(accelerator: Accelerator) -> str:
 
 
 def described(precision: Precision, threads: int) -> dict[str, str]:
-    """Say for the log how a training of these params computes here."""
+    """Say for the log how a training of these params computes here; on another device bytes are others."""
+    cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # cpu AVX512: the instructions that torch takes
     return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
         "precision": chosen(precision),
         "memory_format": "channels_last",
         "threads": str(threads),

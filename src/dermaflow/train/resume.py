@@ -8,12 +8,14 @@ each epoch seeds its own.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from filelock import FileLock, Timeout
 
 from dermaflow.errors import TrainingError
 from dermaflow.files import digests
@@ -22,7 +24,7 @@ from dermaflow.model import weights
 FILE: Final = "last.pt"
 CODE: Final = ("model", "train", "impute", "images", "bundle", "taxonomy")
 """The rooms and modules of ours whose code a training's bytes depend on."""
-LIBRARIES: Final = ("torch", "timm", "albumentations", "opencv-python-headless")
+LIBRARIES: Final = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy")
 """The packages whose releases may compute other bytes."""
 
 
@@ -42,6 +44,28 @@ def key(given: Mapping[str, Any], computed: Mapping[str, str], pretrained: str) 
     parts = {**given, **found, "pretrained": weights.digests(pretrained)}
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a second training of the same state away: its `dvc` may be dead and it still at work.
+
+    Args:
+        folder: of the state; made if need be.
+
+    Raises:
+        TrainingError: another process is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise TrainingError(
+            "another process trains this very fold",
+            str(folder),
+            "Wait for it; or end it and run `dvc repro` again, which goes on from its last finished epoch.",
+        ) from None
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
