@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import Timeout
 
 import dermaflow
 from dermaflow.bundle.apply import softmax
@@ -183,6 +184,8 @@ def test_a_second_training_of_the_same_fold_is_refused_while_the_first_is_at_wor
             pass
         with resume.alone(tmp_path / "another"):
             pass
+    with pytest.raises(Timeout), resume.alone(tmp_path / "state"):  # some other lock's, within
+        raise Timeout("mlflow")
     with resume.alone(tmp_path / "state"):
         resume.save(tmp_path / "state", {"epoch": 1})
 

@@ -57,15 +57,19 @@ def alone(folder: Path) -> Iterator[None]:
         TrainingError: another process is at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
     try:
-        with FileLock(folder / "lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise TrainingError(
             "another process trains this very fold",
             str(folder),
             "Wait for it; or end it and run `dvc repro` again, which goes on from its last finished epoch.",
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
