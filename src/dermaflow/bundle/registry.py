@@ -175,8 +175,8 @@ def require_match(
             bundle's inputs.
 
     Raises:
-        BundleError: the params name another lineage, the gate judged another bundle or by other limits, or a
-            table is not the one that the bundle was made from.
+        BundleError: the params name another lineage or say otherwise whether it is drawn, the gate judged
+            another bundle or by other limits, or a table is not the one that the bundle was made from.
     """
     for key in ("name", "demo"):
         wanted, built = (json.dumps(getattr(of, key)).strip('"') for of in (registry, bundle))
