@@ -21,7 +21,9 @@ def main(release: str) -> None:
     rows = outputs.releases.of(release).read(["image_id", "age_years", "sex", "site"])
     rows = rows[rows.image_id.isin(set(images))]
     patients = dict(zip(rows.image_id, as_patients(rows), strict=True))
-    scored, problems = predict_folder.predict_folder(Runner(bundle), images, patients)
+    centre = formats.CENTRES.get(layout)
+    centre = centre if centre in bundle.calibration.centres else None
+    scored, problems = predict_folder.predict_folder(Runner(bundle), images, patients, centre)
     with outputs.replacing(outputs.path(f"predictions/{release}.csv")) as scratch:
         predict_folder.write_csv(scored, layout, scratch)
     for line in [why, *(f"not read: {image_id}: {reason}" for image_id, reason in problems)]:

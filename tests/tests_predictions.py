@@ -86,7 +86,12 @@ def made_member(rng, cases, holdout, model="a", fold=0, *, drawn=None, skill=2.0
     for prefix, scale in (("logit", noise), ("plain", noise + 1)):
         said = (logits + rng.normal(size=logits.shape) * scale).astype(np.float32)
         frame |= {f"{prefix}_{code}": said[:, c] for c, code in enumerate(view.classes)}
-    config = {"fold": fold, "view": view.name, "learned_prior": drawn.tolist()}
+    config = {
+        "fold": fold,
+        "view": view.name,
+        "learned_prior": drawn.tolist(),
+        "learned_by_centre": {name: drawn.tolist() for name in CENTRES},
+    }
     return Member.of(model, config, pd.DataFrame(frame))
 
 

@@ -253,7 +253,7 @@ def test_a_rollback_to_a_bundle_that_mlflow_never_met_says_that_the_alias_stays(
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda text: text.replace('"format": 5', '"format": 1'), "format 1, this version reads 5"),
+        (lambda text: text.replace('"format": 6', '"format": 1'), "format 1, this version reads 6"),
         (lambda text: text.replace("Random", "Other"), "does not match its digest"),
     ],
     ids=["another format", "damaged"],

@@ -25,7 +25,7 @@ def drawn(rng, count, width):
 def member(seen, fold=0):
     ids = [f"fold{fold}_{number}" for number in range(len(seen))]
     frame = pd.DataFrame({"image_id": ids, "split": "out_of_fold", "middle": list(seen.astype(np.float32))})
-    return Member("a", fold, NINE, np.full(9, 1 / 9), frame)
+    return Member("a", fold, NINE, np.full(9, 1 / 9), {}, frame)
 
 
 def alone(members):

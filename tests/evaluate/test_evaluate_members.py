@@ -149,7 +149,12 @@ def test_members_are_read_models_first(project, world):
     _, _, found = world
     for member in found:
         outputs.predictions.of(member.model, member.fold).write(member.frame)
-        config = {"fold": member.fold, "view": "nine", "learned_prior": member.learned.tolist()}
+        config = {
+            "fold": member.fold,
+            "view": "nine",
+            "learned_prior": member.learned.tolist(),
+            "learned_by_centre": {name: own.tolist() for name, own in member.by_centre.items()},
+        }
         outputs.write_json(outputs.member_dir(member.model, member.fold) / "config.json", config)
     again = members.read(["b", "a"], ["0", "1", "2"])
     assert [(m.model, m.fold) for m in again] == [("b", 0), ("b", 1), ("b", 2), ("a", 0), ("a", 1), ("a", 2)]

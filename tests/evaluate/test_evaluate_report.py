@@ -86,7 +86,7 @@ def test_the_challenges_figures_have_stable_keys(evaluation, answers):
 def test_a_view_that_is_too_fine_is_null():
     cases = pd.DataFrame({"diagnosis": ["MEL", "NV"], "group": [0, 1], "centre": "HAM"})
     said = Answers(SEVEN, np.array([0, 1]), np.full((2, 7), 1 / 7), np.ones(7) / 7, cases)
-    found = subgroups.official_views(said, FAST)
+    found = subgroups.official_views(said, {}, FAST)
     assert found["isic2019_view"] is None
     few = found["isic2018_view"]["HAM"]["balanced_accuracy"]  # two cases: a value, no interval
     assert few == {"value": 0, "low": None, "high": None, "cases": 2}

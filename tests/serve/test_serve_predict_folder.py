@@ -128,7 +128,7 @@ def test_a_batch_of_any_size_gives_what_the_service_answers_image_by_image(runne
     runner = runners["nine"]
     patients = {"img1": Patient(80, "male", "torso"), "img3": Patient(None, "female", None)}
     files = predict_folder.image_files(images)
-    scored, problems = predict_folder.predict_folder(runner, files, patients, batch)
+    scored, problems = predict_folder.predict_folder(runner, files, patients, batch=batch)
     assert problems == []
     assert list(scored.images) == ["PNG5", "img0", "img1", "img2", "img3", "img4"]
     rows = zip(scored.images, scored.probabilities, scored.imputed, scored.ood_scores, strict=True)
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_listed_and_all_others_are_written(loaded, runner
     (images / "img2.jpg").write_bytes(picture(2)[:300])
     files = predict_folder.image_files(images)
     files["gone"] = (images / "gone.jpg").read_bytes
-    scored, problems = predict_folder.predict_folder(runners["nine"], files, {}, batch)
+    scored, problems = predict_folder.predict_folder(runners["nine"], files, {}, batch=batch)
     assert [name for name, _ in problems] == ["img1", "img2", "gone"]
     assert "neither a JPEG nor a PNG" in problems[0][1]
     assert list(scored.images) == ["PNG5", "img0", "img3", "img4"]

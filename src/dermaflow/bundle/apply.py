@@ -4,13 +4,29 @@ The same code runs in ensemble, stress, predict and the service, so that a figur
 answer on the page can't differ.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dermaflow.errors import BundleError
+
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """What one centre has in place of `Calibration.shifts` and `Calibration.prior`.
+
+    Attributes:
+        shifts: shape (members, classes).
+        prior: shape (classes,), sum 1; 0 for a class of which training held no image from there.
+    """
+
+    shifts: Floats
+    prior: Floats
 
 
 @dataclass(frozen=True)
@@ -24,12 +40,29 @@ class Calibration:
         beta: inverse temperature, fitted out of fold (Guo et al. 2017). It makes the networks as sure as they
             are right; the shifts, which are no network's opinion, stay as they are (docs/decisions/0012).
         prior: shape (classes,), natural class frequencies of the training rows, sum 1.
+        centres: the frequencies of each named centre, for `told`.
     """
 
     weights: Floats
     shifts: Floats
     beta: float
     prior: Floats
+    centres: Mapping[str, Frequencies] = field(default_factory=dict)
+
+    def told(self, centre: str) -> "Calibration":
+        """Return the calibration for images that are known to be of one centre (docs/decisions/0014).
+
+        Raises:
+            BundleError: training held no such centre.
+        """
+        if centre not in self.centres:
+            raise BundleError(
+                f"it learned from no centre {centre!r}",
+                "calibration.centres",
+                f"Name one of: {', '.join(sorted(self.centres)) or 'none'}; or name none.",
+            )
+        found = self.centres[centre]
+        return replace(self, shifts=found.shifts, prior=found.prior)
 
     def probabilities(self, logits: NDArray[np.floating[Any]]) -> Floats:
         """Calibrated probabilities.
@@ -50,6 +83,10 @@ class Calibration:
             "shifts": self.shifts.tolist(),
             "beta": self.beta,
             "prior": self.prior.tolist(),
+            "centres": {
+                name: {"shifts": found.shifts.tolist(), "prior": found.prior.tolist()}
+                for name, found in self.centres.items()
+            },
         }
 
     @classmethod
@@ -60,6 +97,10 @@ class Calibration:
             np.array(value["shifts"], np.float64),
             float(value["beta"]),
             np.array(value["prior"], np.float64),
+            {
+                name: Frequencies(np.array(of["shifts"], np.float64), np.array(of["prior"], np.float64))
+                for name, of in value["centres"].items()
+            },
         )
 
 

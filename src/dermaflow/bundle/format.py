@@ -17,7 +17,9 @@ from dermaflow.images.prepare import Recipe
 from dermaflow.impute.apply import Imputer
 from dermaflow.taxonomy import VIEWS, View
 
-FORMAT = 5  # 1: shrunk by area alone; 2: no other things told; 3: temperature on the shifts; 4: demo not told
+FORMAT = 6
+"""1: shrunk by area alone; 2: no other things told; 3: temperature on the shifts; 4: demo not told; 5: no
+frequencies by centre."""
 FILE = "bundle.json"
 
 

@@ -51,8 +51,9 @@ def per_model(
         own = [member for member in found if member.model == model]
         parts = []
         for chosen, weights in members.by_fold(own, np.full(len(own), 1 / len(own))):
-            ids, stacked = members.logits(chosen, "out_of_fold")
-            shift = members.calibration(chosen, weights, prior).shifts.mean(axis=0)
+            fold = [own[index] for index in chosen]
+            ids, stacked = members.logits(fold, "out_of_fold")
+            shift = members.calibration(fold, weights, prior).shifts.mean(axis=0)
             said = stacked.mean(axis=1)
             both = np.hstack([said, np.broadcast_to(shift, said.shape)])
             parts.append(pd.DataFrame(both, index=pd.Index(ids)))
@@ -73,8 +74,9 @@ def blended(
     targets = targets_of(found[0], train)
     all_targets, all_logits, all_shifts = [], [], []
     for chosen, part in members.by_fold(found, weights):
-        ids, stacked = members.logits(chosen, "out_of_fold")
-        shift = part @ members.calibration(chosen, part, prior).shifts
+        fold = [found[index] for index in chosen]
+        ids, stacked = members.logits(fold, "out_of_fold")
+        shift = part @ members.calibration(fold, part, prior).shifts
         known = np.isin(np.array(ids, object), targets.index.to_numpy(object))
         all_logits.append(np.einsum("m,nmc->nc", part, stacked)[known])
         all_shifts.append(np.broadcast_to(shift, all_logits[-1].shape))

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from dermaflow import outputs
-from dermaflow.bundle.apply import Calibration
 from dermaflow.bundle.ood import FILE, OodDetector
 from dermaflow.ensemble import blend, calibrate, conformal, ood
 from dermaflow.ensemble.params import EnsembleParams
@@ -86,23 +85,12 @@ def ensemble(
         DataError: predictions and cases do not belong together.
     """
     view, prior = found[0].view, members.natural_prior(cases, found[0].view)
+    centres = members.priors_by_centre(cases, view)
     train = members.labelled(cases, holdout, "out_of_fold")
     weights = blend.weigh(found, params.weights, prior, train)
-    calibration = members.calibration(found, weights, prior)  # refuses members of different views
     beta = calibrate.fit_beta(*blend.blended(found, weights, prior, train))
-    calibration = Calibration(weights, calibration.shifts, beta, prior)
-
-    hold_out = members.predict(found, calibration, "hold_out")
-    out_of_fold = members.predict(found, calibration, "out_of_fold")
-    plain = members.predict(found, calibration, "hold_out", "plain")
-    scored = evaluation.score(
-        {"hold_out": hold_out, "out_of_fold": out_of_fold},
-        plain=plain,
-        view=view,
-        prior=prior,
-        cases=cases,
-        holdout=holdout,
-    )
+    calibration = members.calibration(found, weights, prior, beta, centres)
+    scored = evaluation.score(found, calibration, cases, holdout)
 
     decision = decide(scored.out_of_fold, params)
     metrics = evaluation.assess(scored, cases, evaluate)
@@ -154,7 +142,10 @@ def ensemble(
         },
         detector=detector,
         metrics=metrics,
-        predictions=pd.concat([out_of_fold, hold_out], ignore_index=True),
+        predictions=pd.concat(
+            [members.predict(found, calibration, split) for split in ("out_of_fold", "hold_out")],
+            ignore_index=True,
+        ),
         report_html=report.render(content),
         plots=plots,
     )

@@ -6,6 +6,7 @@ alike.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,14 +14,13 @@ import numpy as np
 import pandas as pd
 
 from dermaflow import outputs
+from dermaflow.bundle.apply import Calibration
 from dermaflow.evaluate import figures, members, plots, report
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.members import Member
-from dermaflow.evaluate.metrics import Floats
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.evaluate.shortcuts import source_probe
 from dermaflow.evaluate.subgroups import official_views, subgroups
-from dermaflow.taxonomy import View
 
 NOTE: Final = "epoch chosen on the same fold"
 
@@ -47,11 +47,16 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Answers on both splits, and the hold-out's without patient data."""
+    """Answers on both splits, and the hold-out's without patient data.
+
+    Those of each named centre also told that they are from there.
+    """
 
     hold_out: Answers
     plain: Answers
     out_of_fold: Answers
+    hold_out_told: dict[str, Answers]
+    out_of_fold_told: dict[str, Answers]
 
 
 def evaluate_model(
@@ -81,19 +86,13 @@ def evaluate_model(
         DataError: predictions and cases do not belong together.
     """
     view = found[0].view
-    prior = members.natural_prior(cases, view)
-    calibration = members.calibration(found, np.full(len(found), 1 / len(found)), prior)
-    scored = score(
-        {
-            "hold_out": members.predict(found, calibration, "hold_out"),
-            "out_of_fold": members.predict(found, calibration, "out_of_fold"),
-        },
-        plain=members.predict(found, calibration, "hold_out", "plain"),
-        view=view,
-        prior=prior,
-        cases=cases,
-        holdout=holdout,
+    calibration = members.calibration(
+        found,
+        np.full(len(found), 1 / len(found)),
+        members.natural_prior(cases, view),
+        centres=members.priors_by_centre(cases, view),
     )
+    scored = score(found, calibration, cases, holdout)
     metrics = assess(scored, cases, params)
     pictures = draw(scored, metrics, params)
     lead = (
@@ -114,32 +113,50 @@ def evaluate_model(
 
 
 def score(
-    predictions: Mapping[str, pd.DataFrame],
-    *,
-    plain: pd.DataFrame,
-    view: View,
-    prior: Floats,
-    cases: pd.DataFrame,
-    holdout: pd.DataFrame,
+    found: Sequence[Member], calibration: Calibration, cases: pd.DataFrame, holdout: pd.DataFrame
 ) -> Scored:
-    """Join predictions with the truth.
+    """Join what the members say with the truth.
 
     Args:
-        predictions: hold_out and out_of_fold, from `members.predict`.
-        plain: hold_out without patient data.
-        view: the members' labels.
-        prior: shape (k,).
+        found: in the order of the calibration's rows.
+        calibration: with the frequencies of each centre that answers are told.
         cases: outputs.cases.
         holdout: outputs.holdout.
     """
     truth = members.labelled(cases, holdout, "hold_out")
     train = members.labelled(cases, holdout, "out_of_fold")
-    train = train[train.image_id.isin(predictions["out_of_fold"].image_id)]
+    train = train[train.fold.isin([member.fold for member in found])]  # not every fold need have a member
+    answer = partial(_answer, found, calibration)
+    told = partial(_told, found, calibration)
     return Scored(
-        Answers.of(predictions["hold_out"], view, prior, truth),
-        Answers.of(plain, view, prior, truth),
-        Answers.of(predictions["out_of_fold"], view, prior, train),
+        answer("hold_out", truth),
+        answer("hold_out", truth, "plain"),
+        answer("out_of_fold", train),
+        hold_out_told=told("hold_out", truth),
+        out_of_fold_told=told("out_of_fold", train),
     )
+
+
+def _answer(
+    found: Sequence[Member],
+    calibration: Calibration,
+    split: members.Split,
+    truth: pd.DataFrame,
+    kind: members.Kind = "logit",
+) -> Answers:
+    table = members.predict(found, calibration, split, kind)
+    return Answers.of(table, found[0].view, calibration.prior, truth)
+
+
+def _told(
+    found: Sequence[Member], calibration: Calibration, split: members.Split, truth: pd.DataFrame
+) -> dict[str, Answers]:
+    """Answer each centre's cases in the knowledge that they are from there."""
+    return {
+        name: _answer(found, calibration.told(name), split, truth[truth.centre == name])
+        for name in calibration.centres
+        if (truth.centre == name).any()
+    }
 
 
 def assess(scored: Scored, cases: pd.DataFrame, params: EvaluateParams) -> dict[str, Any]:
@@ -153,7 +170,7 @@ def assess(scored: Scored, cases: pd.DataFrame, params: EvaluateParams) -> dict[
             **figures.headline(hold_out, params),
             "outside_view": int((cases.split == "hold_out").sum()) - len(hold_out),
             "per_class": figures.per_class(hold_out),
-            **official_views(hold_out, params),
+            **official_views(hold_out, scored.hold_out_told, params),
             **subgroups(hold_out, params),
             "without_patient_data": {
                 name: figures.figure(kind(scored.plain), weights) for name, kind in kinds.items()
@@ -167,7 +184,7 @@ def assess(scored: Scored, cases: pd.DataFrame, params: EvaluateParams) -> dict[
         "out_of_fold": {
             **figures.headline(out_of_fold, params),
             "per_class": figures.per_class(out_of_fold),
-            **official_views(out_of_fold, params),
+            **official_views(out_of_fold, scored.out_of_fold_told, params),
             "note": NOTE,
         },
     }

@@ -5,14 +5,14 @@ of the case's fold (one a model) did not train on it: they answer alone, their w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self
 
 import numpy as np
 import pandas as pd
 
 from dermaflow import outputs
-from dermaflow.bundle.apply import Calibration, decision_scores
+from dermaflow.bundle.apply import Calibration, Frequencies, decision_scores
 from dermaflow.errors import DataError, first_ten
 from dermaflow.evaluate.metrics import Floats
 from dermaflow.taxonomy import VIEWS, View
@@ -20,6 +20,9 @@ from dermaflow.taxonomy import VIEWS, View
 Split = Literal["out_of_fold", "hold_out"]
 Kind = Literal["logit", "plain"]
 """With or without patient data."""
+
+UNKNOWN: Final = "unknown"
+"""What takes the place of a name that is not known, a centre's for one."""
 
 NEVER: Final = -30.0
 """Added to the logit of a class that a member never trained on, in place of log 0."""
@@ -34,6 +37,7 @@ class Member:
         fold: the one that it did not train on.
         view: its labels.
         learned: shape (k,), class frequencies that its logits carry, by its sampler and its loss.
+        by_centre: the same on images of one centre, by its name.
         frame: as outputs.predictions.
     """
 
@@ -41,13 +45,16 @@ class Member:
     fold: int
     view: View
     learned: Floats
+    by_centre: Mapping[str, Floats]
     frame: pd.DataFrame
 
     @classmethod
     def of(cls, model: str, config: Mapping[str, Any], frame: pd.DataFrame) -> Self:
         """Make one of its config.json and predictions."""
         learned = np.array(config["learned_prior"], np.float64)
-        return cls(model, int(config["fold"]), VIEWS[config["view"]], learned, frame)
+        of_centres = config["learned_by_centre"].items()
+        by_centre = {name: np.array(shares, np.float64) for name, shares in of_centres}
+        return cls(model, int(config["fold"]), VIEWS[config["view"]], learned, by_centre, frame)
 
 
 def read(models: Sequence[str], folds: Sequence[str | int]) -> list[Member]:
@@ -85,7 +92,23 @@ def natural_prior(cases: pd.DataFrame, view: View) -> Floats:
     return np.asarray(counts / counts.sum())
 
 
-def calibration(members: Sequence[Member], weights: Floats, prior: Floats, beta: float = 1.0) -> Calibration:
+def priors_by_centre(cases: pd.DataFrame, view: View) -> dict[str, Floats]:
+    """`natural_prior` of each named centre's training rows; one without a diagnosis of the view is left out.
+
+    `UNKNOWN` is no place that one could know an image to be from.
+    """
+    named = cases[(cases.split == "train") & (cases.centre != UNKNOWN)]
+    known = named[named.diagnosis.map(lambda code: isinstance(code, str) and view.target(code) is not None)]
+    return {str(centre): natural_prior(rows, view) for centre, rows in known.groupby("centre")}
+
+
+def calibration(
+    members: Sequence[Member],
+    weights: Floats,
+    prior: Floats,
+    beta: float = 1.0,
+    centres: Mapping[str, Floats] | None = None,
+) -> Calibration:
     """Return how the members' logits become probabilities for the natural class frequencies.
 
     Args:
@@ -93,6 +116,7 @@ def calibration(members: Sequence[Member], weights: Floats, prior: Floats, beta:
         weights: shape (members,), sum 1.
         prior: shape (k,), natural class frequencies.
         beta: inverse temperature; 1 before it is fitted.
+        centres: from `priors_by_centre`; one that a member has not learned from is left out.
 
     Raises:
         DataError: the members have different views.
@@ -104,11 +128,21 @@ def calibration(members: Sequence[Member], weights: Floats, prior: Floats, beta:
             "models",
             "Run `dvc repro`, which trains all with the same labels.view.",
         )
-    shifts = np.full((len(members), prior.size), NEVER)
-    for row, member in zip(shifts, members, strict=True):
-        known = (member.learned > 0) & (prior > 0)
-        row[known] = np.log(prior[known] / member.learned[known])
-    return Calibration(weights, shifts, beta, prior)
+    told = {
+        name: Frequencies(shifts([member.by_centre[name] for member in members], natural), natural)
+        for name, natural in (centres or {}).items()
+        if all(name in member.by_centre for member in members)
+    }
+    return Calibration(weights, shifts([member.learned for member in members], prior), beta, prior, told)
+
+
+def shifts(learned: Sequence[Floats], prior: Floats) -> Floats:
+    """log(`prior` / learned) of each member, shape (members, k); `NEVER` where either is 0."""
+    found = np.full((len(learned), prior.size), NEVER)
+    for row, own in zip(found, learned, strict=True):
+        known = (own > 0) & (prior > 0)
+        row[known] = np.log(prior[known] / own[known])
+    return found
 
 
 def logits(members: Sequence[Member], split: Split, kind: Kind = "logit") -> tuple[list[str], Floats]:
@@ -138,14 +172,14 @@ def logits(members: Sequence[Member], split: Split, kind: Kind = "logit") -> tup
     return ids, np.stack(parts, axis=1)
 
 
-def by_fold(members: Sequence[Member], weights: Floats) -> list[tuple[list[Member], Floats]]:
-    """For each fold its members and their weights, scaled to sum 1; equal ones if all are 0."""
+def by_fold(members: Sequence[Member], weights: Floats) -> list[tuple[list[int], Floats]]:
+    """For each fold its members' places and their weights, scaled to sum 1; equal ones if all are 0."""
     found = []
     for fold in sorted({member.fold for member in members}):
         chosen = [index for index, member in enumerate(members) if member.fold == fold]
         part = weights[chosen]
         part = part / part.sum() if part.sum() > 0 else np.full(len(chosen), 1 / len(chosen))
-        found.append(([members[index] for index in chosen], part))
+        found.append((chosen, part))
     return found
 
 
@@ -165,9 +199,9 @@ def predict(
         return _frame(ids, split, members[0].view, found.probabilities(stacked), found.prior)
     parts = []
     for chosen, weights in by_fold(members, found.weights):
-        ids, stacked = logits(chosen, split, kind)
-        part = calibration(chosen, weights, found.prior, found.beta)
-        parts.append(_frame(ids, split, chosen[0].view, part.probabilities(stacked), found.prior))
+        ids, stacked = logits([members[index] for index in chosen], split, kind)
+        part = replace(found, weights=weights, shifts=found.shifts[chosen])
+        parts.append(_frame(ids, split, members[0].view, part.probabilities(stacked), found.prior))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dermaflow.evaluate import figures
 from dermaflow.evaluate.answers import Answers
+from dermaflow.evaluate.members import UNKNOWN
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.taxonomy import EIGHT, SEVEN
 
@@ -18,16 +19,20 @@ VIEWS: Final = {"isic2018_view": SEVEN, "isic2019_view": EIGHT}
 AGES: Final = {"under 30": 30, "30 to 44": 45, "45 to 59": 60, "60 to 74": 75, "75 and over": np.inf}
 """Age bands and their upper ends, years."""
 
-UNKNOWN: Final = "unknown"
 
-
-def official_views(answers: Answers, params: EvaluateParams) -> dict[str, Any]:
+def official_views(answers: Answers, told: Mapping[str, Answers], params: EvaluateParams) -> dict[str, Any]:
     """Figures in the seven classes of 2018 and the eight of 2019, over all cases and per centre.
 
     2018's images are those of centre HAM, Barcelona's those of centre BCN: `isic2018_view.HAM` and
     `isic2019_view.BCN` are the figures that compare with the challenges. A view that can't be made from
     the model's is null; fewer than `min_cases` cases have a value without an interval, for resampling a
     handful says 1.000 to 1.000.
+
+    Args:
+        answers: as the service gives them, which is not told where an image is from.
+        told: each named centre's cases, answered in the knowledge that they are its own: their figures
+            stand under `told` beside those of `answers`, null for a centre without.
+        params: section `evaluate`.
     """
     found: dict[str, Any] = {}
     for key, view in VIEWS.items():
@@ -36,8 +41,10 @@ def official_views(answers: Answers, params: EvaluateParams) -> dict[str, Any]:
         except ValueError:
             found[key] = None
             continue
-        parts = {"all": seen} | {name: seen.where(mask) for name, mask in masks(seen.cases.centre).items()}
-        found[key] = {name: _with_cases(part, params) for name, part in parts.items()}
+        found[key] = {"all": _with_cases(seen, params)}
+        for name, mask in masks(seen.cases.centre).items():
+            knowing = _two(told[name].in_view(view), params) if name in told else None
+            found[key][name] = {**_with_cases(seen.where(mask), params), "told": knowing}
     return found
 
 
@@ -79,16 +86,15 @@ def masks(column: "pd.Series[Any]") -> dict[str, NDArray[np.bool_]]:
 
 
 def _two(answers: Answers, params: EvaluateParams) -> dict[str, figures.Figure]:
+    """Both headline figures; without intervals for fewer than `min_cases` cases."""
     weights = figures.weights_of(answers, params)
-    return {
-        "balanced_accuracy": figures.figure(figures.balanced_accuracy(answers), weights),
-        "melanoma_auc": figures.figure(figures.melanoma_auc(answers), weights),
-    }
+    few: dict[str, float | None] = {"low": None, "high": None} if len(answers) < params.min_cases else {}
+    kinds = {"balanced_accuracy": figures.balanced_accuracy, "melanoma_auc": figures.melanoma_auc}
+    return {name: {**figures.figure(kind(answers), weights), **few} for name, kind in kinds.items()}
 
 
 def _with_cases(answers: Answers, params: EvaluateParams) -> dict[str, Any]:
-    few: dict[str, float | None] = {"low": None, "high": None} if len(answers) < params.min_cases else {}
-    found = {name: {**value, **few, "cases": len(answers)} for name, value in _two(answers, params).items()}
+    found = {name: {**value, "cases": len(answers)} for name, value in _two(answers, params).items()}
     return {**found, "cases": len(answers), "absent_classes": answers.absent}
 
 

@@ -14,6 +14,10 @@ from dermaflow.bundle.apply import Floats, decision_scores
 from dermaflow.errors import BundleError, DataError
 from dermaflow.taxonomy import EIGHT, MALIGNANT, SEVEN, View, change_view
 
+CENTRES: Final = {"isic2018": "HAM"}
+"""Where the training images of a challenge are from, by its format, if they are of one centre: its entries
+answer with the frequencies of that one (docs/decisions/0014)."""
+
 Line = list[str]
 
 

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaflow.bundle.apply import Floats
+from dermaflow.bundle.apply import Calibration, Floats
+from dermaflow.bundle.format import Bundle
 from dermaflow.bundle.run import Runner
 from dermaflow.errors import DataError, first_ten
 from dermaflow.images.prepare import Recipe
@@ -36,7 +37,12 @@ Pixels = dict[Recipe, NDArray[np.uint8]]
 
 
 def score(
-    loaded: Loaded, images: Path, metadata: Path | None, layout: str, out: Path
+    loaded: Loaded,
+    images: Path,
+    metadata: Path | None,
+    layout: str,
+    out: Path,
+    centre: str | None = None,
 ) -> tuple[list[Problem], list[str]]:
     """Score a folder of images and write one CSV.
 
@@ -46,6 +52,7 @@ def score(
         metadata: a CSV as `read_metadata` takes it; without it all patient fields are imputed.
         layout: a key of `formats.FORMATS`.
         out: the CSV to write.
+        centre: where all images are from, if that is known and training held images from there.
 
     Returns:
         The files that could not be read (all others are in the CSV), and the ids in `metadata` that no
@@ -53,9 +60,10 @@ def score(
 
     Raises:
         DataError: no images, a wrong table or one that names none of the images, or no place for the CSV.
-        BundleError: the bundle can't answer in this format.
+        BundleError: the bundle can't answer in this format, or did not learn from that centre.
     """
     formats.check(layout, loaded.bundle.view)
+    calibration(loaded.bundle, centre)
     if not out.parent.is_dir():
         raise DataError("no such folder", str(out.parent), "Make it, or give another path for the CSV.")
     if out.is_dir():
@@ -69,7 +77,7 @@ def score(
             metadata.name,
             "Give the images' file names in the column image, with or without their endings.",
         )
-    scored, problems = predict_folder(loaded.open(), files, patients)
+    scored, problems = predict_folder(loaded.open(), files, patients, centre)
     write_csv(scored, layout, out)
     return problems, unused
 
@@ -98,6 +106,7 @@ def predict_folder(
     runner: Runner,
     images: Mapping[str, Callable[[], bytes]],
     patients: Mapping[str, Patient],
+    centre: str | None = None,
     batch: int = BATCH,
 ) -> tuple[Scored, list[Problem]]:
     """Score images in their order.
@@ -106,12 +115,17 @@ def predict_folder(
         runner: the open networks.
         images: id to what reads the file's bytes.
         patients: what is known, by image id; an image without an entry has all fields imputed.
+        centre: as for `score`.
         batch: images of one pass.
 
     Returns:
         The answers, and the images that could not be read.
+
+    Raises:
+        BundleError: the bundle did not learn from that centre.
     """
     bundle = runner.bundle
+    calibrated = calibration(bundle, centre)
     done: list[str] = []
     imputed: list[tuple[str, ...]] = []
     answers: list[Floats] = [np.empty((0, len(bundle.view.classes)))]
@@ -120,7 +134,7 @@ def predict_folder(
     for names, pixels in _batches(runner, images, batch, problems):
         filled = [bundle.imputer.fill(patients.get(name, Patient())) for name in names]
         said = runner(pixels, vectors(filled))
-        answers.append(bundle.calibration.probabilities(said.logits))
+        answers.append(calibrated.probabilities(said.logits))
         if said.ood_scores is not None:
             ood.append(said.ood_scores)
         imputed += [patient.imputed for patient in filled]
@@ -131,9 +145,18 @@ def predict_folder(
         imputed,
         np.concatenate(ood) if bundle.ood_sha256 else None,
         bundle.view,
-        bundle.calibration.prior,
+        calibrated.prior,
     )
     return scored, problems
+
+
+def calibration(bundle: Bundle, centre: str | None) -> Calibration:
+    """Return how logits become probabilities for images of one centre, or of any.
+
+    Raises:
+        BundleError: the bundle did not learn from that centre.
+    """
+    return bundle.calibration if centre is None else bundle.calibration.told(centre)
 
 
 def write_csv(scored: Scored, layout: str, target: Path) -> None:

@@ -6,7 +6,7 @@ among the draws. So a resumed training, or one with other workers, sees the same
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
@@ -193,6 +193,24 @@ def learned_prior(drawn: Floats, weights: Floats) -> Floats:
     """
     shares = drawn * weights
     return np.asarray(shares / shares.sum())
+
+
+def learned_by_centre(
+    shares: Floats, weights: Floats, added: Floats, names: Sequence[str]
+) -> dict[str, Floats]:
+    """Class shares that the logits come to carry on images of one centre, by the centre's name.
+
+    Args:
+        shares: shape (centres, classes), from `Sampling.table`.
+        weights: shape (classes,), from `class_weights`.
+        added: shape (centres, classes), what the loss adds to the logits: that much they need not learn.
+        names: of the centres, by number.
+
+    Returns:
+        Shape (classes,) each, sum 1; a centre without a training row is left out.
+    """
+    carried = zip(names, shares * weights * np.exp(-added), strict=False)  # names may go on: no row of those
+    return {name: row / row.sum() for name, row in carried if row.any()}
 
 
 def draws(sampling: Sampling, count: int, seed: int, epoch: int) -> Ints:

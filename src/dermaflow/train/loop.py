@@ -39,6 +39,7 @@ from dermaflow.train.batches import (
     Sampling,
     TrainBatches,
     class_weights,
+    learned_by_centre,
     learned_prior,
     log_priors,
     natural_prior,
@@ -61,6 +62,7 @@ class Fitted:
         best_epoch: from 1.
         natural: class shares of the training rows.
         learned: class shares that the logits carry, by sampler and class weights.
+        by_centre: the same on images of one centre, by its name.
     """
 
     network: Network
@@ -68,6 +70,7 @@ class Fitted:
     best_epoch: int
     natural: monitor.Floats
     learned: monitor.Floats
+    by_centre: dict[str, monitor.Floats]
 
 
 def fit(
@@ -112,6 +115,7 @@ def fit(
     else:
         added = np.zeros_like(shares)
         learned = learned_prior(drawn, weights)
+    by_centre = learned_by_centre(shares, weights, added, training.centre_names)
 
     with reproducible(train.threads):
         accelerator = accelerate(train.precision)
@@ -153,7 +157,7 @@ def fit(
 
         best = fitting.average.module
         best.load_state_dict(fitting.best)
-        return Fitted(best.eval(), fitting.history, fitting.best_epoch, natural, learned)
+        return Fitted(best.eval(), fitting.history, fitting.best_epoch, natural, learned, by_centre)
 
 
 @dataclass

@@ -206,6 +206,7 @@ def config(fitted: Fitted, view: View, model: ModelParams, train: TrainParams, f
         "best_epoch": fitted.best_epoch,
         "natural_prior": shares(fitted.natural),
         "learned_prior": shares(fitted.learned),
+        "learned_by_centre": {name: shares(learned) for name, learned in fitted.by_centre.items()},
     }
 
 
