@@ -1,9 +1,13 @@
 """From logits to an answer: the arithmetic shared by reports and service."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dermaflow.bundle.apply import Calibration, decision_scores, dihedral_views, softmax
+from dermaflow.bundle.apply import Calibration, Frequencies, decision_scores, dihedral_views, softmax
+from dermaflow.errors import BundleError
 
 
 @pytest.fixture
@@ -39,10 +43,25 @@ def test_members_are_averaged_by_weight_before_the_softmax(rng):
 
 
 def test_a_calibration_survives_its_json(rng):
-    calibration = Calibration(np.array([0.5, 0.5]), rng.normal(size=(2, 3)), 1.3, np.array([0.2, 0.3, 0.5]))
-    again = Calibration.from_json(calibration.to_json())
+    there = Frequencies(rng.normal(size=(2, 3)), np.array([0.6, 0.4, 0]))
+    calibration = Calibration(
+        np.array([0.5, 0.5]), rng.normal(size=(2, 3)), 1.3, np.array([0.2, 0.3, 0.5]), {"there": there}
+    )
+    again = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
     logits = rng.normal(size=(5, 2, 3))
     assert (again.probabilities(logits) == calibration.probabilities(logits)).all()
+    knowing = again.told("there")
+    assert (knowing.probabilities(logits) == calibration.told("there").probabilities(logits)).all()
+    assert knowing.prior.tolist() == [0.6, 0.4, 0]
+
+
+def test_a_centre_that_nobody_learned_from_can_not_be_told(rng):
+    calibration = Calibration(np.ones(1), np.zeros((1, 2)), 1.0, np.ones(2) / 2)
+    with pytest.raises(BundleError, match=r"no centre 'there'.*Name one of: none; or name none"):
+        calibration.told("there")
+    here = Frequencies(np.zeros((1, 2)), np.ones(2) / 2)
+    with pytest.raises(BundleError, match="Name one of: here"):
+        replace(calibration, centres={"here": here}).told("there")
 
 
 def test_decision_scores_divide_by_the_prior_and_renormalise():

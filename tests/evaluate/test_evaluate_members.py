@@ -143,6 +143,58 @@ def test_a_class_that_was_never_drawn_gets_no_probability(rng, world):
     assert calibration.probabilities(np.zeros((1, 1, 9)))[0, 0] < 1e-12
 
 
+def perfect(rng, cases, drawn):
+    """A perfect network that was shown `drawn` (by centre, shape (k,)) of each centre's classes, as a member.
+
+    Returns it, the training rows, and the probabilities that are natural for each in its own centre.
+    """
+    rows = cases[cases.split == "train"].reset_index(drop=True)
+    likelihood = rng.random((len(rows), 9))
+    said = np.log(likelihood * np.stack([drawn[name] for name in rows.centre]))
+    frame = pd.DataFrame({"image_id": rows.image_id, "split": "out_of_fold"})
+    frame[[f"logit_{code}" for code in NINE.classes]] = said
+    natural = members.priors_by_centre(cases, NINE)
+    truth = likelihood * np.stack([natural[name] for name in rows.centre])
+    learned = np.mean(list(drawn.values()), axis=0)
+    return members.Member("a", 0, NINE, learned, drawn, frame), rows, truth / truth.sum(1, keepdims=True)
+
+
+def test_one_who_is_told_the_centre_undoes_what_the_sampler_did_there(rng, world):
+    cases, _, _ = world
+    drawn = {name: rng.dirichlet(np.full(9, 5)) for name in ("HAM", "BCN", "MSK", "SIIM")}
+    member, rows, truth = perfect(rng, cases, drawn)
+    prior, centres = members.natural_prior(cases, NINE), members.priors_by_centre(cases, NINE)
+    calibration = members.calibration([member], np.ones(1), prior, centres=centres)
+    columns = [f"probability_{code}" for code in NINE.classes]
+    for name in drawn:
+        here = (rows.centre == name).to_numpy()
+        found = members.predict([member], calibration.told(name), "out_of_fold")
+        assert found.loc[here, columns].to_numpy() == pytest.approx(truth[here], abs=1e-9)
+        share = found.loc[here, [f"decision_{code}" for code in NINE.classes]].to_numpy()
+        own = np.where(centres[name] > 0, truth[here] / np.where(centres[name] > 0, centres[name], 1), 0)
+        assert share == pytest.approx(own / own.sum(axis=1, keepdims=True), abs=1e-9)
+    untold = members.predict([member], calibration, "out_of_fold")[columns].to_numpy()
+    assert abs(untold - truth).max() > 0.1
+
+
+def test_a_centres_frequencies_are_counted_on_its_training_rows_and_unknown_is_no_centre(world):
+    cases = world[0].copy()
+    cases.loc[cases.centre == "MSK", "centre"] = "unknown"
+    found = members.priors_by_centre(cases, SEVEN)
+    assert list(found) == ["BCN", "HAM"]  # all of SIIM is UNK, no class of 2018
+    rows = cases[(cases.split == "train") & (cases.centre == "HAM")]
+    assert found["HAM"] == pytest.approx(members.natural_prior(rows, SEVEN))
+    assert members.priors_by_centre(cases[cases.centre == "unknown"], SEVEN) == {}
+
+
+def test_a_centre_that_a_member_never_saw_is_told_to_none(world):
+    cases, _, found = world
+    blind = dataclasses.replace(found[1], by_centre={"HAM": found[1].learned})
+    prior, centres = members.natural_prior(cases, NINE), members.priors_by_centre(cases, NINE)
+    calibration = members.calibration([found[0], blind], np.ones(2) / 2, prior, centres=centres)
+    assert list(calibration.centres) == ["HAM"]
+
+
 def test_members_are_read_models_first(project, world):
     from dermaflow import outputs
 
@@ -157,6 +209,7 @@ def test_members_are_read_models_first(project, world):
         }
         outputs.write_json(outputs.member_dir(member.model, member.fold) / "config.json", config)
     again = members.read(["b", "a"], ["0", "1", "2"])
+    assert again[0].by_centre["BCN"] == pytest.approx(found[0].by_centre["BCN"])
     assert [(m.model, m.fold) for m in again] == [("b", 0), ("b", 1), ("b", 2), ("a", 0), ("a", 1), ("a", 2)]
     with pytest.raises(DataError, match="no such file"):
         members.read(["c"], [0])

@@ -83,6 +83,42 @@ def test_the_challenges_figures_have_stable_keys(evaluation, answers):
     assert "SIIM" not in hold_out["isic2018_view"]  # its cases are UNK, no class of 2018
 
 
+def test_beside_each_centres_figures_stand_those_of_one_who_is_told_it(evaluation, world):
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+    cases, holdout, found = world
+    prior, centres = members.natural_prior(cases, NINE), members.priors_by_centre(cases, NINE)
+    told = members.calibration(found, np.full(3, 1 / 3), prior, centres=centres).told("HAM")
+    for split in ("hold_out", "out_of_fold"):
+        truth = members.labelled(cases, holdout, split)
+        truth = truth[(truth.centre == "HAM") & (truth.diagnosis != "UNK")]
+        frame = members.predict(found, told, split).set_index("image_id").loc[truth.image_id]
+        said = frame[[f"probability_{code}" for code in NINE.classes]].to_numpy()
+        merged = [said[:, i] + (said[:, 7] if i == 3 else 0) for i in range(7)]  # AKIEC is AK and SCC
+        own = [told.prior[i] + (told.prior[7] if i == 3 else 0) for i in range(7)]
+        target = [SEVEN.target(code) for code in truth.diagnosis]
+        decided = (np.array(merged).T / np.array(own)).argmax(axis=1)
+        here = evaluation.metrics[split]["isic2018_view"]["HAM"]
+        value = here["told"]["balanced_accuracy"]["value"]
+        assert value == pytest.approx(balanced_accuracy_score(target, decided), abs=1e-6)
+        melanoma = merged[0] / np.sum(merged, axis=0)
+        auc = roc_auc_score(np.array(target) == 0, melanoma)
+        assert here["told"]["melanoma_auc"]["value"] == pytest.approx(auc, abs=1e-6)
+    assert value != here["balanced_accuracy"]["value"]
+    assert "told" not in evaluation.metrics["hold_out"]["isic2018_view"]["all"]
+    assert "balanced accuracy, told" in evaluation.report_html
+
+
+def test_images_of_no_named_centre_are_told_nothing(world):
+    cases, holdout, found = world
+    nameless = cases.assign(centre=cases.centre.replace("MSK", "unknown"))
+    result = evaluate_model(
+        "lite0", found, nameless, holdout, FAST, funnel=made_funnel(cases, holdout), notice=NOTICE
+    )
+    assert result.metrics["hold_out"]["isic2019_view"]["unknown"]["told"] is None
+    assert result.metrics["hold_out"]["isic2019_view"]["BCN"]["told"]["melanoma_auc"]["value"] > 0.5
+
+
 def test_a_view_that_is_too_fine_is_null():
     cases = pd.DataFrame({"diagnosis": ["MEL", "NV"], "group": [0, 1], "centre": "HAM"})
     said = Answers(SEVEN, np.array([0, 1]), np.full((2, 7), 1 / 7), np.ones(7) / 7, cases)

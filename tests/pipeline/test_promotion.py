@@ -131,3 +131,8 @@ def test_a_folder_is_scored_in_the_challenges_columns(finished, tmp_path):
     assert list(rows) == ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
     assert len(rows) == len(list(images.iterdir()))
     assert rows.iloc[:, 1:].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    finished.run(*command, "--centre", "HAM")
+    told = pd.read_csv(out).set_index("image")
+    stage = pd.read_csv(finished.folder / "outputs/predictions/isic2018.csv").set_index("image")
+    assert told.loc[stage.index].to_numpy() == pytest.approx(stage.to_numpy(), abs=1e-6)  # 2018 is HAM's
+    assert abs(told.to_numpy() - rows.iloc[:, 1:].to_numpy()).max() > 0.01

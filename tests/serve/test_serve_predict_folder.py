@@ -1,13 +1,15 @@
 """A folder of images in each challenge's columns."""
 
+import copy
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from dermaflow import cli
-from dermaflow.bundle.apply import Calibration
+from dermaflow.bundle.apply import Calibration, Frequencies
 from dermaflow.errors import BundleError, DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import formats, inference, predict_folder
@@ -269,8 +271,6 @@ def test_a_class_that_training_never_saw_scores_zero():
 
 def test_the_calibrations_prior_is_the_one_that_is_divided_by(runners, images):
     """A bundle with another prior gives other decision scores and the same probabilities."""
-    from dataclasses import replace
-
     runner = runners["nine"]
     scored, _ = predict_folder.predict_folder(runner, predict_folder.image_files(images), {})
     assert (scored.prior == runner.bundle.calibration.prior).all()
@@ -278,6 +278,33 @@ def test_the_calibrations_prior_is_the_one_that_is_divided_by(runners, images):
     assert table(scored, "full") == table(other, "full")
     assert table(scored, "isic2018") != table(other, "isic2018")
     assert isinstance(runner.bundle.calibration, Calibration)
+
+
+def knowing_nowhere(bundle):
+    """The bundle as it is, and one that has learned other frequencies from a centre called Nowhere."""
+    there = Frequencies(np.zeros((2, 9)) + np.log(np.linspace(1, 9, 9)), np.linspace(1, 9, 9) / 45)
+    return replace(bundle, calibration=replace(bundle.calibration, centres={"Nowhere": there}))
+
+
+def test_one_who_tells_the_centre_gets_its_frequencies(runners, images):
+    runner = runners["nine"]
+    files = predict_folder.image_files(images)
+    plain, _ = predict_folder.predict_folder(runner, files, {})
+    told_of = copy.copy(runner)
+    told_of.bundle = knowing_nowhere(runner.bundle)
+    untold, _ = predict_folder.predict_folder(told_of, files, {})
+    assert (untold.probabilities == plain.probabilities).all()
+    told, _ = predict_folder.predict_folder(told_of, files, {}, "Nowhere")
+    by_hand = plain.probabilities * np.linspace(1, 9, 9)
+    assert told.probabilities == pytest.approx(by_hand / by_hand.sum(axis=1, keepdims=True))
+    assert told.prior == pytest.approx(np.linspace(1, 9, 9) / 45)
+
+
+def test_a_centre_that_the_bundle_did_not_learn_from_is_refused_before_any_image_is_read(loaded, tmp_path):
+    bundle = knowing_nowhere(loaded["nine"].bundle)
+    asked = replace(loaded["nine"], bundle=bundle), tmp_path / "absent", None, "full", tmp_path / "a.csv"
+    with pytest.raises(BundleError, match=r"no centre 'HAM'.*Name one of: Nowhere; or name none"):
+        predict_folder.score(*asked, "HAM")
 
 
 def test_the_command_says_which_rows_of_metadata_it_did_not_use(folders, images, tmp_path):

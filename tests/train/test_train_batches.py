@@ -14,6 +14,7 @@ from dermaflow.train.batches import (
     class_weights,
     drawn_prior,
     draws,
+    learned_by_centre,
     learned_prior,
     log_priors,
     natural_prior,
@@ -184,6 +185,34 @@ def sampling(power, counts, **weights):
 )
 def test_the_sampler_counts_classes_or_classes_within_each_centre(power, counts, weights, shares):
     assert sampling(power, counts, **weights).table(two_centres(), 3) == pytest.approx(np.array(shares))
+
+
+@pytest.mark.parametrize(
+    ("counts", "north", "south"),
+    [
+        ("class", [90 / 90**0.5, 10 / 14**0.5, 0], [0, 4 / 14**0.5, 16 / 16**0.5]),
+        ("class_and_centre", [90**0.5, 10**0.5, 0], [0, 4**0.5, 16**0.5]),
+    ],
+)
+def test_within_a_centre_the_logits_carry_what_was_drawn_there(counts, north, south):
+    """Square roots of the classes' 90, 14 and 16, or of one centre's 90 and 10 and the other's 4 and 16."""
+    shares = sampling(0.5, counts).table(two_centres(), 3)
+    found = learned_by_centre(shares, np.ones(3), np.zeros_like(shares), ("North", "South", "East"))
+    assert list(found) == ["North", "South"]  # no row is of East
+    assert found["North"] == pytest.approx(np.array(north) / np.sum(north))
+    assert found["South"] == pytest.approx(np.array(south) / np.sum(south))
+
+
+def test_within_a_centre_the_logits_carry_weights_too_but_not_what_the_loss_adds():
+    model = ModelParams(sampler_power=0.5, sampler_counts="class_and_centre", loss="logit_adjusted")
+    shares = Sampling.of(two_centres(), model).table(two_centres(), 3)
+    weighted = learned_by_centre(shares, np.array([1.0, 3, 1]), np.zeros_like(shares), ("North", "South"))
+    assert weighted["North"] == pytest.approx([0.5, 0.5, 0])
+    adjusted = learned_by_centre(
+        shares, np.ones(3), log_priors(shares, 120, "class_and_centre"), ("North", "South")
+    )
+    assert adjusted["North"] == pytest.approx([0.5, 0.5, 0], abs=0.02)  # as if they were equally frequent
+    assert adjusted["South"] == pytest.approx([0, 0.5, 0.5], abs=0.02)
 
 
 def test_the_draws_follow_what_the_sampler_counts():

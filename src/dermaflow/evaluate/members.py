@@ -15,7 +15,7 @@ from dermaflow import outputs
 from dermaflow.bundle.apply import Calibration, Frequencies, decision_scores
 from dermaflow.errors import DataError, first_ten
 from dermaflow.evaluate.metrics import Floats
-from dermaflow.taxonomy import VIEWS, View
+from dermaflow.taxonomy import DIAGNOSES, VIEWS, View
 
 Split = Literal["out_of_fold", "hold_out"]
 Kind = Literal["logit", "plain"]
@@ -97,8 +97,8 @@ def priors_by_centre(cases: pd.DataFrame, view: View) -> dict[str, Floats]:
 
     `UNKNOWN` is no place that one could know an image to be from.
     """
-    named = cases[(cases.split == "train") & (cases.centre != UNKNOWN)]
-    known = named[named.diagnosis.map(lambda code: isinstance(code, str) and view.target(code) is not None)]
+    seen = cases.diagnosis.isin([code for code in DIAGNOSES if view.target(code) is not None])
+    known = cases[(cases.split == "train") & (cases.centre != UNKNOWN) & seen]
     return {str(centre): natural_prior(rows, view) for centre, rows in known.groupby("centre")}
 
 
