@@ -187,6 +187,20 @@ def test_a_centres_frequencies_are_counted_on_its_training_rows_and_unknown_is_n
     assert members.priors_by_centre(cases[cases.centre == "unknown"], SEVEN) == {}
 
 
+def test_a_member_that_saw_none_of_a_class_at_a_centre_has_its_say_of_that_class_all_the_same(world):
+    """Few images of a centre: all nevi of MSK may lie in the fold that a member did not learn from."""
+    cases, _, found = world
+    only_melanoma = found[1].by_centre | {"MSK": np.eye(9)[0]}
+    few = [found[0], dataclasses.replace(found[1], by_centre=only_melanoma)]
+    prior, centres = members.natural_prior(cases, NINE), members.priors_by_centre(cases, NINE)
+    calibration = members.calibration(few, np.ones(2) / 2, prior, centres=centres)
+    one, other = calibration.told("MSK").shifts
+    assert one[1] == pytest.approx(np.log(centres["MSK"][1] * 9))
+    assert other[0] == pytest.approx(np.log(centres["MSK"][0]))
+    assert other[1:8] == pytest.approx(calibration.shifts[1, 1:8])
+    assert one[8] == other[8] == members.NEVER  # a class that MSK never has
+
+
 def test_a_centre_that_a_member_never_saw_is_told_to_none(world):
     cases, _, found = world
     blind = dataclasses.replace(found[1], by_centre={"HAM": found[1].learned})

@@ -128,21 +128,27 @@ def calibration(
             "models",
             "Run `dvc repro`, which trains all with the same labels.view.",
         )
-    told = {
-        name: Frequencies(shifts([member.by_centre[name] for member in members], natural), natural)
-        for name, natural in (centres or {}).items()
-        if all(name in member.by_centre for member in members)
-    }
-    return Calibration(weights, shifts([member.learned for member in members], prior), beta, prior, told)
+    shifts = np.stack([_shift(prior, member.learned) for member in members])
+    told = {}
+    for name, natural in (centres or {}).items():
+        if all(name in member.by_centre for member in members):
+            rows = [_shift(natural, m.by_centre[name], row) for m, row in zip(members, shifts, strict=True)]
+            told[name] = Frequencies(np.stack(rows), natural)
+    return Calibration(weights, shifts, beta, prior, told)
 
 
-def shifts(learned: Sequence[Floats], prior: Floats) -> Floats:
-    """log(`prior` / learned) of each member, shape (members, k); `NEVER` where either is 0."""
-    found = np.full((len(learned), prior.size), NEVER)
-    for row, own in zip(found, learned, strict=True):
-        known = (own > 0) & (prior > 0)
-        row[known] = np.log(prior[known] / own[known])
-    return found
+def _shift(prior: Floats, learned: Floats, unlearned: Floats | float = NEVER) -> Floats:
+    """log(`prior` / `learned`), shape (k,).
+
+    Args:
+        prior: shape (k,), natural class frequencies; `NEVER` where they are 0.
+        learned: shape (k,), what the member's logits carry.
+        unlearned: what stands where the member saw none of a class that there is: of a centre with few
+            images of it, what its sampler did to the class in all centres together.
+    """
+    known = (prior > 0) & (learned > 0)
+    ratio = np.log(np.where(known, prior, 1) / np.where(known, learned, 1))
+    return np.where(known, ratio, np.where(prior > 0, unlearned, NEVER))
 
 
 def logits(members: Sequence[Member], split: Split, kind: Kind = "logit") -> tuple[list[str], Floats]:
