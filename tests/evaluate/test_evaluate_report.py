@@ -106,7 +106,9 @@ def test_beside_each_centres_figures_stand_those_of_one_who_is_told_it(evaluatio
         assert here["told"]["melanoma_auc"]["value"] == pytest.approx(auc, abs=1e-6)
     assert value != here["balanced_accuracy"]["value"]
     assert "told" not in evaluation.metrics["hold_out"]["isic2018_view"]["all"]
-    assert "balanced accuracy, told" in evaluation.report_html
+    ham = evaluation.metrics["hold_out"]["isic2018_view"]["HAM"]
+    shown = f"{ham['cases']}</td><td>{ham['told']['balanced_accuracy']['value']:.3f} ("
+    assert f"<td>Seven of 2018, HAM, told</td><td>{shown}" in evaluation.report_html
 
 
 def test_images_of_no_named_centre_are_told_nothing(world):

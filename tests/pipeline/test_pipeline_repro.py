@@ -121,6 +121,7 @@ def test_a_killed_training_goes_on_in_the_next_repro_and_ends_with_the_same_byte
     state["history"][0]["train_loss"] = 123.0  # leaves a trace of the epochs that are not trained again
     torch.save(state, file)
 
+    another.change({"train": {"views": 4, "workers": 0}})  # what changes no weight starts nothing over
     another.run(*command)
     losses = [line.split(",")[2] for line in (member / "history.csv").read_text().splitlines()]
     assert (losses[:2], len(losses)) == (["train_loss", "123.0"], 7)
@@ -129,3 +130,4 @@ def test_a_killed_training_goes_on_in_the_next_repro_and_ends_with_the_same_byte
     another.run(*command[:2], "-f", *command[2:])
     assert "123.0" not in (member / "history.csv").read_text()
     assert (member / "weights.safetensors").read_bytes() == resumed
+    another.change({"train": {"views": 1, "workers": 2}})

@@ -164,19 +164,19 @@ def _headline(hold_out: Mapping[str, Any], out_of_fold: Mapping[str, Any]) -> st
 
 def _views(hold_out: Mapping[str, Any]) -> str:
     names = {"isic2018_view": "Seven of 2018", "isic2019_view": "Eight of 2019"}
-    figures = ("balanced_accuracy", "melanoma_auc")
     rows = [
         (
-            f"{name}, {centre}",
+            f"{name}, {said}",
             found["cases"],
-            interval(found["balanced_accuracy"]),
-            interval(found["melanoma_auc"]),
-            *(interval(found["told"][key]) if found.get("told") else "" for key in figures),
+            interval(figures["balanced_accuracy"]),
+            interval(figures["melanoma_auc"]),
             ", ".join(found["absent_classes"]) or "none",
         )
         for key, name in names.items()
         if hold_out[key] is not None
         for centre, found in hold_out[key].items()
+        for said, figures in ((centre, found), (f"{centre}, told", found.get("told")))
+        if figures is not None
     ]
     text = (
         "Probabilities are summed into the coarser classes (AKIEC is AK and SCC), renormalised, and only "
@@ -185,8 +185,7 @@ def _views(hold_out: Mapping[str, Any]) -> str:
         "from that centre, with the frequencies that training held there, as a challenge's entry may have "
         "it; the service is not told."
     )
-    two = ("balanced accuracy", "melanoma AUC")
-    heads = ("classes and centre", "cases", *two, *(f"{name}, told" for name in two), "absent")
+    heads = ("classes and centre", "cases", "balanced accuracy", "melanoma AUC", "absent")
     return table(heads, rows) + paragraph(text)
 
 
