@@ -7,7 +7,7 @@ fewer, supposes: the reliability on the hold-out shows what is left of that.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,9 @@ def ensemble(
     centres = members.priors_by_centre(cases, view)
     train = members.labelled(cases, holdout, "out_of_fold")
     weights = blend.weigh(found, params.weights, prior, train)
+    calibration = members.calibration(found, weights, prior, centres=centres)  # refuses different views
     beta = calibrate.fit_beta(*blend.blended(found, weights, prior, train))
-    calibration = members.calibration(found, weights, prior, beta, centres)
+    calibration = replace(calibration, beta=beta)
     scored = evaluation.score(found, calibration, cases, holdout)
 
     decision = decide(scored.out_of_fold, params)
