@@ -43,7 +43,7 @@ def test_out_of_fold_only_the_members_of_the_cases_own_fold_answer(world):
     cases, _, found = world
     weights = np.array([1, 1, 1, 3, 3, 3]) / 12  # model a, then b: b counts three times
     prior = members.natural_prior(cases, NINE)
-    calibration = members.calibration(found, weights, prior, beta=0.7)
+    calibration = dataclasses.replace(members.calibration(found, weights, prior), beta=0.7)
     table = members.predict(found, calibration, "out_of_fold").set_index("image_id")
     image = cases[(cases.split == "train") & (cases.fold == 1)].image_id.iloc[0]
     one, other = (

@@ -88,7 +88,7 @@ def ensemble(
     centres = members.priors_by_centre(cases, view)
     train = members.labelled(cases, holdout, "out_of_fold")
     weights = blend.weigh(found, params.weights, prior, train)
-    calibration = members.calibration(found, weights, prior, centres=centres)  # refuses different views
+    calibration = members.calibration(found, weights, prior, centres)  # refuses different views
     beta = calibrate.fit_beta(*blend.blended(found, weights, prior, train))
     calibration = replace(calibration, beta=beta)
     scored = evaluation.score(found, calibration, cases, holdout)

@@ -106,16 +106,16 @@ def calibration(
     members: Sequence[Member],
     weights: Floats,
     prior: Floats,
-    beta: float = 1.0,
     centres: Mapping[str, Floats] | None = None,
 ) -> Calibration:
     """Return how the members' logits become probabilities for the natural class frequencies.
+
+    The temperature is 1; the ensemble fits another.
 
     Args:
         members: of one view.
         weights: shape (members,), sum 1.
         prior: shape (k,), natural class frequencies.
-        beta: inverse temperature; 1 before it is fitted.
         centres: from `priors_by_centre`; one that a member has not learned from is left out.
 
     Raises:
@@ -134,7 +134,7 @@ def calibration(
         if all(name in member.by_centre for member in members):
             rows = [_shift(natural, m.by_centre[name], row) for m, row in zip(members, shifts, strict=True)]
             told[name] = Frequencies(np.stack(rows), natural)
-    return Calibration(weights, shifts, beta, prior, told)
+    return Calibration(weights, shifts, 1.0, prior, told)
 
 
 def _shift(prior: Floats, learned: Floats, unlearned: Floats | float = NEVER) -> Floats:
