@@ -205,6 +205,18 @@ def test_the_calibration_file_gives_the_tables_probabilities(world):
     assert calibration.probabilities(logits) == pytest.approx(table.to_numpy(), abs=1e-12)
 
 
+def test_the_calibration_has_the_temperature_that_is_fitted_out_of_fold_and_each_centres_frequencies(world):
+    cases, holdout, found, result = world
+    calibration = Calibration.from_json(result.calibration)
+    train, prior = members.labelled(cases, holdout, "out_of_fold"), members.natural_prior(cases, NINE)
+    fitted = calibrate.fit_beta(*blend.blended(found, calibration.weights, prior, train))
+    assert calibration.beta == fitted != 1
+    assert set(calibration.centres) == {"HAM", "BCN", "MSK", "SIIM"}
+    told = calibration.told("HAM")
+    assert told.beta == fitted
+    assert told.prior == pytest.approx(members.priors_by_centre(cases, NINE)["HAM"])
+
+
 def test_the_decision_holds_what_the_bundle_ships(world):
     result = world[3]
     decision = result.calibration["decision"]

@@ -1,7 +1,7 @@
 """A folder of images in each challenge's columns."""
 
-import copy
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -286,18 +286,34 @@ def knowing_nowhere(bundle):
     return replace(bundle, calibration=replace(bundle.calibration, centres={"Nowhere": there}))
 
 
-def test_one_who_tells_the_centre_gets_its_frequencies(runners, images):
-    runner = runners["nine"]
-    files = predict_folder.image_files(images)
-    plain, _ = predict_folder.predict_folder(runner, files, {})
-    told_of = copy.copy(runner)
-    told_of.bundle = knowing_nowhere(runner.bundle)
-    untold, _ = predict_folder.predict_folder(told_of, files, {})
-    assert (untold.probabilities == plain.probabilities).all()
-    told, _ = predict_folder.predict_folder(told_of, files, {}, "Nowhere")
-    by_hand = plain.probabilities * np.linspace(1, 9, 9)
-    assert told.probabilities == pytest.approx(by_hand / by_hand.sum(axis=1, keepdims=True))
-    assert told.prior == pytest.approx(np.linspace(1, 9, 9) / 45)
+def test_one_who_tells_the_centre_gets_its_frequencies(folders, images, tmp_path):
+    from dermaflow.bundle import format as bundle_format
+
+    folder = shutil.copytree(folders["nine"], tmp_path / "bundle")
+    knowing_nowhere(bundle_format.read(folder)).write(folder)
+    scored = {}
+    for layout in ("full", "isic2019"):
+        for name, words in (("untold", []), ("told", ["--centre", "Nowhere"])):
+            command = [
+                "predict",
+                "--images",
+                str(images),
+                "--out",
+                str(tmp_path / "a.csv"),
+                "--format",
+                layout,
+            ]
+            shown = CliRunner().invoke(cli.app, [*command, "--bundle", str(folder), *words])
+            assert shown.exit_code == 0, shown.output
+            with (tmp_path / "a.csv").open(newline="") as opened:
+                rows = list(csv.reader(opened))[1:]
+            scored[layout, name] = np.array([[float(cell) for cell in row[1:10]] for row in rows])
+    there = np.linspace(1, 9, 9) / 45
+    by_hand = scored["full", "untold"] * there
+    assert scored["full", "told"] == pytest.approx(by_hand / by_hand.sum(axis=1, keepdims=True))
+    ratio = (scored["full", "told"] / there)[:, :8]
+    assert scored["isic2019", "told"][:, :8] == pytest.approx(ratio / ratio.sum(axis=1, keepdims=True))
+    assert abs(scored["isic2019", "told"] - scored["isic2019", "untold"]).max() > 0.01
 
 
 def test_a_centre_that_the_bundle_did_not_learn_from_is_refused_before_any_image_is_read(loaded, tmp_path):
