@@ -64,8 +64,15 @@ def with_segment(file, marker, content):
     return file[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content + file[2:]
 
 
-def recipe(crop="center", stored_px=64, input_px=64, lossless_up_to_px=256, max_pixels=50_000_000):
-    return Recipe(crop, stored_px, input_px, lossless_up_to_px, 95, max_pixels)
+def recipe(
+    crop="center",
+    stored_px=64,
+    input_px=64,
+    lossless_up_to_px=256,
+    max_pixels=50_000_000,
+    colour_constancy="none",
+):
+    return Recipe(crop, stored_px, input_px, lossless_up_to_px, 95, max_pixels, colour_constancy)
 
 
 def folder_of(root, files):

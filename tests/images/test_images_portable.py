@@ -20,9 +20,11 @@ seen = hashlib.sha256()
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     file = path.read_bytes()
     seen.update(repr(image_facts(file)).encode())
-    for crop in ("center", "border", "full", "squash"):
+    for crop, colour in [(crop, "none") for crop in ("center", "border", "full", "squash")] + [
+        ("center", "shades_of_gray")
+    ]:
         for lossless in (0, 256):
-            stored = encode_stored(file, recipe(crop, 128, 128, lossless))
+            stored = encode_stored(file, recipe(crop, 128, 128, lossless, colour_constancy=colour))
             seen.update(repr(stored).encode() + decode_stored(stored.encoded, 160).tobytes())
 print(seen.hexdigest())
 """

@@ -33,8 +33,9 @@ def mean_difference(a, b):
 @pytest.mark.parametrize("crop", ["center", "border", "full", "squash"])
 @pytest.mark.parametrize(("stored_px", "lossless_up_to_px"), [(64, 256), (64, 0), (400, 0)])
 @pytest.mark.parametrize("input_px", [48, 64])
-def test_prepare_returns_what_a_stored_image_decodes_to(crop, stored_px, lossless_up_to_px, input_px):
-    asked = recipe(crop, stored_px, input_px, lossless_up_to_px)
+@pytest.mark.parametrize("colour", ["none", "shades_of_gray"])
+def test_prepare_returns_what_a_stored_image_decodes_to(crop, stored_px, lossless_up_to_px, input_px, colour):
+    asked = recipe(crop, stored_px, input_px, lossless_up_to_px, colour_constancy=colour)
     for file in (jpeg(900, 700), png(301, 200), png(40, 90)):
         stored = encode_stored(file, asked)
         np.testing.assert_array_equal(prepare(file, asked), decode_stored(stored.encoded, input_px))
@@ -218,11 +219,13 @@ def test_a_reduced_decode_is_close_to_a_full_one(side):
     assert mean_difference(prepare(file, recipe()), wanted) < 1.2
 
 
-def test_a_recipe_survives_json_and_refuses_an_unknown_crop():
-    asked = recipe("border", 512, 384)
+def test_a_recipe_survives_json_and_refuses_what_it_does_not_know():
+    asked = recipe("border", 512, 384, colour_constancy="shades_of_gray")
     assert Recipe.from_json(asked.to_json()) == asked
     with pytest.raises(DataError, match="no crop is called 'centre'"):
         recipe("centre")
+    with pytest.raises(DataError, match="no colour constancy is called 'grey'"):
+        recipe(colour_constancy="grey")
 
 
 def test_the_service_can_prepare_without_pyarrow_pillow_joblib_and_pandas():

@@ -14,6 +14,7 @@ class ImagesParams(Params):
     section: ClassVar[str] = "images"
 
     crop: Literal["center", "border", "full", "squash"] = "center"
+    colour_constancy: Literal["none", "shades_of_gray"] = "none"
     lossless_up_to_px: Annotated[int, Field(ge=0)] = 256  # stored as PNG up to this size, JPEG above
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 120_000_000  # width x height in the header
@@ -29,4 +30,5 @@ class ImagesParams(Params):
             lossless_up_to_px=self.lossless_up_to_px,
             jpeg_quality=self.jpeg_quality,
             max_pixels=self.max_pixels,
+            colour_constancy=self.colour_constancy,
         )

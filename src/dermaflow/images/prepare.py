@@ -1,6 +1,7 @@
 """The only road from file bytes to the pixels a network sees: crop_resize, evaluation and service use it.
 
-    bytes -> decode, upright -> crop box -> resize to stored_px -> encode as stored    (`encode_stored`)
+    bytes -> decode, upright -> crop box -> resize to stored_px -> colours -> encode as stored
+                                                                                      (`encode_stored`)
           -> decode -> resize to input_px                                             (`decode_stored`)
 
 `prepare` does both, so it returns exactly what a shard reader returns for that image: a JPEG round trip
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 
 from dermaflow.errors import DataError
-from dermaflow.images import crop
+from dermaflow.images import colour, crop
 from dermaflow.images.decode import Decoded, Pixels, checked_header, decode, reduction_for
 from dermaflow.images.portable import portable
 
@@ -38,6 +39,7 @@ class Recipe:
         lossless_up_to_px: stored as PNG up to this size, as JPEG above.
         jpeg_quality: 1 to 100.
         max_pixels: width x height in a header; more is refused before decoding.
+        colour_constancy: none or shades_of_gray (see `colour`).
     """
 
     crop: str
@@ -46,13 +48,16 @@ class Recipe:
     lossless_up_to_px: int
     jpeg_quality: int
     max_pixels: int
+    colour_constancy: str = "none"
 
     def __post_init__(self) -> None:
-        """Refuse a crop that this version does not know."""
-        if self.crop not in crop.CROPS:
-            raise DataError(
-                f"no crop is called {self.crop!r}", "recipe", f"Use one of {', '.join(crop.CROPS)}."
-            )
+        """Refuse what this version does not know."""
+        for what, given, known in (
+            ("crop", self.crop, crop.CROPS),
+            ("colour constancy", self.colour_constancy, colour.KINDS),
+        ):
+            if given not in known:
+                raise DataError(f"no {what} is called {given!r}", "recipe", f"Use one of {', '.join(known)}.")
 
     @property
     def lossless(self) -> bool:
@@ -133,7 +138,7 @@ def decode_stored(encoded: bytes, input_px: int) -> Pixels:
 
 
 def _square(file: bytes, recipe: Recipe, name: str) -> tuple[Pixels, Decoded, crop.Box]:
-    """Decode, crop and resize to (stored_px, stored_px, 3), BGR."""
+    """Decode, crop, resize to (stored_px, stored_px, 3), BGR, and balance the colours."""
     header = checked_header(file, recipe.max_pixels, name)
     target = recipe.stored_px
     short_side = crop.short_side(recipe.crop, header.width, header.height)
@@ -143,7 +148,7 @@ def _square(file: bytes, recipe: Recipe, name: str) -> tuple[Pixels, Decoded, cr
     if wanted < image.reduction:  # a border was cut: what is left needs a finer decode
         image = decode(file, header, wanted, name)
         box = crop.aligned(box, wanted)
-    return crop.cut(recipe.crop, image, box, target), image, box
+    return colour.balanced(crop.cut(recipe.crop, image, box, target), recipe.colour_constancy), image, box
 
 
 def _encoded(square: Pixels, recipe: Recipe) -> bytes:
