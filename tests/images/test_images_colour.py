@@ -48,6 +48,15 @@ def test_grey_light_black_images_and_none_change_nothing():
     assert not colour.balanced(np.zeros((4, 4, 3), np.uint8), GRAY).any()
 
 
+def test_what_would_be_brighter_than_white_is_white():
+    image = dim(3)
+    image[:3, :3] = [40, 250, 250]
+    image[20:, :, 1] //= 4
+    found = colour.balanced(image, GRAY)
+    assert by_hand(image).max() == 255
+    assert abs(found.astype(float) - by_hand(image)).max() <= 1
+
+
 def test_black_bars_hardly_count():
     image = dim(2)
     wide = np.zeros((150, 90, 3), np.uint8)

@@ -63,6 +63,7 @@ def test_all_facts_fill_the_declared_table_in_order_whatever_the_number_of_worke
 
 
 def test_the_params_make_the_recipe():
-    made = ImagesParams(crop="border", jpeg_quality=90).recipe(512, 384)
+    made = ImagesParams(crop="border", jpeg_quality=90, colour_constancy="shades_of_gray").recipe(512, 384)
     assert (made.crop, made.stored_px, made.input_px, made.jpeg_quality) == ("border", 512, 384, 90)
     assert (made.lossless_up_to_px, made.max_pixels) == (256, 120_000_000)
+    assert made.colour_constancy == "shades_of_gray"
