@@ -15,7 +15,7 @@ def predict(
     metadata: Annotated[Path | None, typer.Option(help="CSV: image, age (years), sex, site.")] = None,
     layout: Annotated[str, typer.Option("--format", help="isic2018, isic2019, siim2020 or full.")] = "full",
     centre: Annotated[
-        str | None, typer.Option(help="Where all images are from (HAM, BCN, ...): other frequencies.")
+        str | None, typer.Option(help="Where all images are from: HAM, BCN, ...; default: anywhere.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle folder instead of the champion.")] = None,
 ) -> None:
