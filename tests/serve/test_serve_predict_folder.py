@@ -281,7 +281,7 @@ def test_the_calibrations_prior_is_the_one_that_is_divided_by(runners, images):
 
 
 def knowing_nowhere(bundle):
-    """The bundle as it is, and one that has learned other frequencies from a centre called Nowhere."""
+    """The bundle as if it had learned other frequencies from a centre called Nowhere."""
     there = Frequencies(np.zeros((2, 9)) + np.log(np.linspace(1, 9, 9)), np.linspace(1, 9, 9) / 45)
     return replace(bundle, calibration=replace(bundle.calibration, centres={"Nowhere": there}))
 
@@ -291,21 +291,13 @@ def test_one_who_tells_the_centre_gets_its_frequencies(folders, images, tmp_path
 
     folder = shutil.copytree(folders["nine"], tmp_path / "bundle")
     knowing_nowhere(bundle_format.read(folder)).write(folder)
-    scored = {}
+    scored, out = {}, tmp_path / "a.csv"
+    given = ["--images", str(images), "--bundle", str(folder), "--out", str(out)]
     for layout in ("full", "isic2019"):
         for name, words in (("untold", []), ("told", ["--centre", "Nowhere"])):
-            command = [
-                "predict",
-                "--images",
-                str(images),
-                "--out",
-                str(tmp_path / "a.csv"),
-                "--format",
-                layout,
-            ]
-            shown = CliRunner().invoke(cli.app, [*command, "--bundle", str(folder), *words])
+            shown = CliRunner().invoke(cli.app, ["predict", *given, "--format", layout, *words])
             assert shown.exit_code == 0, shown.output
-            with (tmp_path / "a.csv").open(newline="") as opened:
+            with out.open(newline="") as opened:
                 rows = list(csv.reader(opened))[1:]
             scored[layout, name] = np.array([[float(cell) for cell in row[1:10]] for row in rows])
     there = np.linspace(1, 9, 9) / 45
