@@ -7,10 +7,10 @@ diagnosis, by occlusion (as the page draws it) and, as its peer, from the networ
 (mean, with the 95 % interval of the bootstrap over groups), for all images and for those whose answer is no
 nevus:
 
-- place: how much of the field with most evidence is lesion by the experts' outline; beside it the middle
-  field, since lesions lie there, and any field;
-- removal: a quarter of the fields is painted with the mean colour of the rest, and the log-odds of the
-  diagnosis are asked again: of the fields with most evidence, with least, in the middle, and drawn by lot.
+- place: how much of the tile with most evidence is lesion by the experts' outline; beside it the middle
+  tile, since lesions lie there, and any tile;
+- removal: a quarter of the tiles is painted with the mean colour of the rest, and the log-odds of the
+  diagnosis are asked again: of the tiles with most evidence, with least, in the middle, and drawn by lot.
 
     python benchmarks/evidence_masks.py [--project DIR] [--images 400] [--json FILE]
 """
@@ -33,21 +33,21 @@ from dermaflow.evaluate import intervals, stress
 from dermaflow.images import crop
 from dermaflow.images.decode import Decoded
 from dermaflow.images.prepare import Recipe
-from dermaflow.serve.evidence import FIELDS, log_odds, occlusion
+from dermaflow.serve.evidence import TILES, log_odds, occlusion
 from dermaflow.train.member import as_rows
 
 Map = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 REMOVED = 0.25
-"""Share of the fields that is painted over."""
-FIELD_PX = 32
-"""Side of a field of the mask."""
+"""Share of the tiles that is painted over."""
+TILE_PX = 32
+"""Side of a tile of the mask."""
 
 
 def from_middle() -> Map:
-    """Distance of each field from the middle of the square."""
-    places = np.arange(FIELDS) - (FIELDS - 1) / 2
+    """Distance of each tile from the middle of the square."""
+    places = np.arange(TILES) - (TILES - 1) / 2
     return np.asarray(np.hypot.outer(places, places))
 
 
@@ -64,30 +64,30 @@ class Activation:
     def __call__(
         self, pixels: dict[Recipe, Pixels], patient: NDArray[np.float32], probabilities: Map, best: int
     ) -> Map:
-        """Return the first-order change of the log-odds by each field's logits."""
+        """Return the first-order change of the log-odds by each tile's logits."""
         contrast = -probabilities / (1 - probabilities[best])
         contrast[best] = 1
-        blended = np.zeros((FIELDS, FIELDS))
+        blended = np.zeros((TILES, TILES))
         weighted = zip(self._bundle.calibration.weights, self._bundle.members, self._sessions, strict=True)
         for weight, member, session in weighted:
             (maps,) = session.run(["cam"], {"image": pixels[member.recipe], "patient": patient})
             evidence = np.tensordot(contrast, maps[0].astype(float), axes=1)
-            blended += weight * cv2.resize(evidence, (FIELDS, FIELDS), interpolation=cv2.INTER_AREA)
+            blended += weight * cv2.resize(evidence, (TILES, TILES), interpolation=cv2.INTER_AREA)
         return blended
 
 
 def lesion_in(mask: Path, file: bytes, recipe: Recipe) -> Map:
-    """Share of each field of the square that is lesion, cut out as the image is."""
+    """Share of each tile of the square that is lesion, cut out as the image is."""
     pixels = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
     size = pixels.shape[1::-1]
     lesion = cv2.resize(cv2.imread(str(mask)), size, interpolation=cv2.INTER_NEAREST)
     box = crop.find_box(recipe.crop, Decoded(pixels, *size, 1))
-    square = crop.cut(recipe.crop, Decoded(lesion, *size, 1), box, FIELD_PX * FIELDS)[..., 0] / 255.0
-    return np.asarray(cv2.resize(square, (FIELDS, FIELDS), interpolation=cv2.INTER_AREA))
+    square = crop.cut(recipe.crop, Decoded(lesion, *size, 1), box, TILE_PX * TILES)[..., 0] / 255.0
+    return np.asarray(cv2.resize(square, (TILES, TILES), interpolation=cv2.INTER_AREA))
 
 
 def without(pixels: Pixels, order: Map) -> Pixels:
-    """Paint over the fields where `order` is highest."""
+    """Paint over the tiles where `order` is highest."""
     gone = np.zeros(order.size, np.uint8)
     gone[np.argsort(-order.ravel(), kind="stable")[: round(REMOVED * order.size)]] = 1
     side = pixels.shape[1]
@@ -127,13 +127,13 @@ def measure(images: int) -> dict[str, dict[str, float]]:
         }
         lesion = lesion_in(masks / f"{name}_segmentation.png", files[name], recipe)
         figures = {
-            f"lesion in the top field, {how}": lesion.ravel()[one.argmax()] for how, one in maps.items()
+            f"lesion in the top tile, {how}": lesion.ravel()[one.argmax()] for how, one in maps.items()
         }
-        figures["lesion in the middle field"] = lesion[FIELDS // 2, FIELDS // 2]
-        figures["lesion in any field"] = lesion.mean()
+        figures["lesion in the middle tile"] = lesion[TILES // 2, TILES // 2]
+        figures["lesion in any tile"] = lesion.mean()
         removed = {f"most evidence, {how}": one for how, one in maps.items()}
         removed |= {f"least evidence, {how}": -one for how, one in maps.items()}
-        removed |= {"the middle": -from_middle(), "some by lot": lot.random((FIELDS, FIELDS))}
+        removed |= {"the middle": -from_middle(), "some by lot": lot.random((TILES, TILES))}
         for which, order in removed.items():
             after = asked({key: without(value, order) for key, value in pixels.items()})
             figures[f"log-odds without {which}"] = log_odds(after)[best] - log_odds(said)[best]

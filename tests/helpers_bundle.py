@@ -132,7 +132,10 @@ def tiny_bundle(
             "set_coverage": 0.9,
         },
         ood_sha256=hashlib.sha256((folder / ood.FILE).read_bytes()).hexdigest() if detector else None,
-        metrics={"macro_auc": {"value": 0.5}},
+        metrics={
+            "macro_auc": {"value": 0.5},
+            "operating_point": {"sensitivity": {"value": 0.83333, "low": 0.6, "high": 1.0}},
+        },
         inputs={"holdout": "0" * 64},
     ).write(folder)
     return bundle_format.read(folder)

@@ -63,13 +63,18 @@ def test_an_uploaded_image_is_answered_with_three_diagnoses(page, context, addre
 
 def test_the_result_says_what_was_filled_in_who_answers_and_what_it_is_not(page, image, loaded):
     assess(page, image, sex="female")
-    assert page.inner_text("#imputed").endswith(": age, body site.")
+    imputer = loaded.bundle.imputer
+    assert page.inner_text("#imputed").endswith(
+        f": age ({imputer.age_years:g} years), body site ({imputer.site})."
+    )
     result = page.inner_text("#result")
     assert loaded.model["version"] in result
     assert re.search(r"\d ms", result)
     assert "Not a medical device." in result
     assert NOTICE in result
-    assert "sensitivity of 95" in result.replace("\N{NO-BREAK SPACE}", " ")
+    plain = result.replace("\N{NO-BREAK SPACE}", " ")
+    assert "sensitivity of 95 %" in plain
+    assert "set aside for the test it found 83.3 % (95 % interval 60 % to 100 %)." in plain
 
 
 def test_an_image_of_something_else_is_declined_until_the_probabilities_are_asked_for(
@@ -93,11 +98,21 @@ def test_an_image_of_something_else_is_declined_until_the_probabilities_are_aske
     assert context.watch.complaints == []
 
 
-def test_the_diagnoses_that_are_not_ruled_out_are_named(page, image, loaded):
+SHOWN = """async () => {
+    const image = document.getElementById("subject-image");
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    return canvas.toDataURL();
+}"""
+
+
+def test_the_diagnoses_of_the_prediction_set_are_named(page, image, loaded):
     assess(page, image, "55", "male", "torso")
     answer = inference.answer(image.read_bytes(), Patient(55, "male", "torso"), loaded.open())
     names = "; ".join(NAMES[code] for code in answer.prediction_set)
-    assert page.inner_text("#set").startswith(f"Not ruled out: {names}. ")
+    assert page.inner_text("#set").startswith(f"Prediction set: {names}. ")
 
 
 INK = "document.getElementById('map').toDataURL()"
@@ -164,33 +179,34 @@ def test_the_answer_does_not_wait_for_its_evidence(page, context, image):
     held = []
     page.route("**/explain", lambda route: held.append(route))  # noqa: PLW0108 - it marks the function
     assess(page, image)
-    page.wait_for_selector("#evidence-wait:visible")
+    page.wait_for_selector("#evidence-state:has-text('Looking')")
     assert page.is_visible("#findings")
     assert page.get_attribute("#result", "aria-busy") == "false"
     assert page.is_hidden("#evidence")
     page.emulate_media(media="print")
-    assert page.is_hidden("#evidence-wait")
+    assert page.is_hidden("#evidence-state")
     page.emulate_media(media="screen")
     held[0].continue_()
     page.wait_for_selector("#evidence:visible")
-    assert page.is_hidden("#evidence-wait")
+    assert page.inner_text("#evidence-state") == "Where the evidence lies is shown now."
     assert context.watch.complaints == []
 
 
-def test_evidence_that_comes_after_clear_or_never_is_not_shown(page, image):
+def test_evidence_that_comes_after_clear_is_not_shown_and_that_never_comes_is_said(page, image):
     held = []
     page.route("**/explain", lambda route: held.append(route))  # noqa: PLW0108 - it marks the function
     assess(page, image)
-    page.wait_for_selector("#evidence-wait:visible")
+    page.wait_for_selector("#evidence-state:has-text('Looking')")
     page.click("#clear")
     page.wait_for_selector("#answer", state="hidden")
     with page.expect_response("**/explain"):
         held[0].continue_()
+    assert page.text_content("#evidence-state") == ""
     assess(page, image)
-    page.wait_for_selector("#evidence-wait:visible")
+    page.wait_for_selector("#evidence-state:has-text('Looking')")
     assert page.evaluate(BLANK)
     held[1].abort()
-    page.wait_for_selector("#evidence-wait", state="hidden")
+    page.wait_for_selector("#evidence-state:has-text('No map could be made')")
     assert page.is_hidden("#evidence")
     assert page.is_visible("#findings")
     assert page.is_hidden("#error")
@@ -210,7 +226,8 @@ def test_a_text_file_gives_an_error_and_no_result(page, tmp_path, image):
     page.set_input_files("#image", wrong)
     page.click("#assess")
     page.wait_for_selector("#error:visible")
-    assert "neither a JPEG nor a PNG image" in page.inner_text("#error")
+    assert "neither a JPEG nor a PNG image. Give a JPEG or PNG file" in page.inner_text("#error")
+    assert page.is_hidden("#preview")
     assert page.is_hidden("#answer")
     assess(page, image)
     assert page.is_hidden("#error")
@@ -220,7 +237,7 @@ def test_no_image_and_an_impossible_age_are_said_before_anything_is_sent(page, c
     page.click("#assess")
     assert page.inner_text("#error") == "Choose an image first."
     page.set_input_files("#image", image)
-    for age in ("130", "-1", "4,5,5", "1.000,5", "old", "0x20", "1e"):
+    for age in ("130", "-1", "4,5,5", "1.000,5", "1,200", "55.", "old", "0x20", "1e1"):
         page.fill("#age", age)
         page.click("#assess")
         assert page.inner_text("#error") == "Age must be a number of years from 0 to 120."
@@ -308,9 +325,106 @@ def test_a_file_that_is_gone_is_not_taken_for_a_service_that_is_gone(page, image
     assert page.inner_text("#error") == "The file has changed or can't be read any more. Choose it again."
 
 
+def test_a_file_that_was_written_anew_and_chosen_once_more_is_seen_as_it_is_now(page, context, image, loaded):
+    """The browser calls the same name no change; picture and answer must be of the same bytes."""
+    assess(page, image)
+    old = page.evaluate(SHOWN)
+    image.write_bytes(picture(4, (600, 450)))
+    session = context.new_cdp_session(page)
+    node = session.send("Runtime.evaluate", {"expression": "document.getElementById('image')"})
+    chosen = {"files": [str(image)], "objectId": node["result"]["objectId"]}
+    session.send("DOM.setFileInputFiles", chosen)
+    page.wait_for_selector("#status:has-text('Ready to assess.')")
+    page.click("#assess")
+    page.wait_for_selector("#answer:visible")
+    expected = inference.answer(image.read_bytes(), Patient(), loaded.open()).top3
+    assert [name for name, _, _ in bars(page)] == [NAMES[code] for code, _ in expected]
+    shown = page.evaluate(SHOWN)
+    assess(page, image.rename(image.with_name("another.jpg")))
+    assert page.evaluate(SHOWN) == shown != old
+
+
+def test_a_file_that_is_gone_after_the_answer_leaves_picture_and_evidence(page, image):
+    held = []
+    page.route("**/explain", lambda route: held.append(route))  # noqa: PLW0108 - it marks the function
+    assess(page, image)
+    image.unlink()
+    sent = page.evaluate(SHOWN)
+    held[0].continue_()
+    page.wait_for_selector("#evidence:visible")
+    assert page.evaluate(SHOWN) == sent
+
+
+def test_back_from_another_page_the_chosen_image_is_shown(page, context, address, image):
+    assess(page, image)
+    page.goto(f"{address}/info")
+    page.go_back()
+    page.wait_for_function(
+        "document.getElementById('image').files.length === 0 || "
+        "document.getElementById('drop').classList.contains('filled')"
+    )
+    kept = page.evaluate("document.getElementById('image').files.length")
+    assert page.inner_text("#drop-title") == (image.name if kept else "Choose an image")
+    assert context.watch.complaints == []
+
+
+PASTE = """([bytes, text, target]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], "pasted.jpg", {type: "image/jpeg"}));
+    if (text) transfer.setData("text/plain", text);
+    const event = new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true});
+    return !document.querySelector(target).dispatchEvent(event);
+}"""
+
+
+def test_a_spreadsheets_cell_pasted_as_age_leaves_the_image(page, image):
+    page.set_input_files("#image", image)
+    bytes_ = list(picture(4))
+    assert not page.evaluate(PASTE, [bytes_, "54", "#age"])
+    assert page.inner_text("#drop-title") == image.name
+    assert page.evaluate(PASTE, [bytes_, "", "#age"])
+    assert page.inner_text("#drop-title") == "pasted.jpg"
+
+
+def test_of_several_dropped_files_it_is_said_which_one_was_taken(page):
+    page.evaluate(
+        """() => {
+            const transfer = new DataTransfer();
+            for (const name of ["one.jpg", "two.jpg"]) transfer.items.add(new File(["x"], name));
+            document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true}));
+        }"""
+    )
+    assert page.inner_text("#status") == "One image at a time: one.jpg was taken."
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_sent(page, context, tmp_path):
+    large = tmp_path / "large.jpg"
+    large.write_bytes(bytes(32 * 2**20 + 1))
+    page.set_input_files("#image", large)
+    page.click("#assess")
+    assert page.inner_text("#error") == "The image is larger than 32 MB. Save a smaller one."
+    assert not [url for url in context.watch.requests if url.endswith("/predict")]
+
+
+def test_an_answer_that_never_comes_is_given_up(page, image):
+    page.route("**/predict", lambda _: None)
+    page.evaluate(
+        """() => {
+            const timeout = AbortSignal.timeout;
+            AbortSignal.timeout = (ms) => { window.waited = ms; return timeout.call(AbortSignal, 50); };
+        }"""
+    )
+    page.set_input_files("#image", image)
+    page.click("#assess")
+    page.wait_for_selector("#error:visible")
+    assert page.inner_text("#error").startswith("No answer within 65 seconds.")
+    assert page.evaluate("window.waited") == 65_000
+
+
 @pytest.mark.parametrize("context", [{"java_script_enabled": False}], indirect=True)
 def test_without_javascript_the_answer_is_json_and_the_address_holds_nothing(page, context, address, image):
     page.set_input_files("#image", image)
+    assert page.eval_on_selector("#image", "input => getComputedStyle(input).opacity") == "1"
     page.fill("#age", "47")
     page.click("#assess")
     page.wait_for_url(f"{address}/predict")
@@ -343,7 +457,9 @@ def test_a_screen_reader_is_told_the_fields_the_errors_and_the_result(page, imag
     assess(page, image)
     said = page.text_content("#status")
     figures = r"Result: (.+ [\d.]+.%(, )?){3}\. Malignant or a precursor [\d.]+.%\. "
-    assert re.fullmatch(f"{figures}(Below the threshold|At or above the threshold: refer)\\.", said)
+    assert re.fullmatch(
+        f"{figures}(Below the threshold; this is no all-clear|At or above the threshold: refer)\\.", said
+    )
     assert said.endswith(page.inner_text("#refer strong"))
 
 
@@ -456,9 +572,22 @@ def test_the_contrast_check_finds_pale_text(page):
     assert page.evaluate(CONTRAST) == ["Assess a dermoscopic image"]
 
 
+def test_every_sheet_says_that_this_is_no_medical_device(page, address, image):
+    page.emulate_media(media="print")
+    assert page.is_visible("main > .notice")
+    page.emulate_media(media="screen")
+    assess(page, image)
+    page.emulate_media(media="print")
+    assert page.is_hidden("main > .notice")
+    assert page.is_visible(".device")
+    page.goto(f"{address}/info")
+    assert page.is_visible("main > .notice")
+
+
 def test_on_paper_stands_the_result_with_provenance_and_without_the_form(page, image, loaded):
     assess(page, image)
     page.emulate_media(media="print")
+    assert page.is_visible("summary")
     assert page.is_hidden("#form")
     assert page.is_visible("#top3")
     assert page.is_visible("#subject-image")

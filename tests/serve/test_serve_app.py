@@ -55,7 +55,7 @@ def test_the_answer_is_the_contracts(client, runners, loaded, jpeg):
     assert body == {key: value for key, value in expected.to_json().items() if key != "elapsed_ms"}
     assert set(body) == {
         "top3", "probabilities", "melanoma_probability", "malignant_probability", "decision", "abstained",
-        "ood_score", "imputed", "model", "notice",
+        "ood_score", "imputed", "filled_in", "model", "notice",
     }  # fmt: skip
     assert set(body["model"]) == {"name", "version", "digest", "git_commit", "data_md5", "mlflow_run_id"}
     assert body["model"]["name"] == "tiny-demo"
@@ -131,7 +131,7 @@ def test_an_answer_that_takes_too_long_is_a_504(loaded, jpeg, monkeypatch):
 
         def pixels(self, files):
             go.wait(20)
-            raise DataError("done", "image", "")
+            raise DataError("done", "image", "Go.")
 
     before = counted()
     with TestClient(application(loaded["nine"], Slow())) as client:
@@ -404,7 +404,7 @@ def test_a_turn_ends_with_the_work_and_not_with_the_request(loaded):
             begun.release()
             go.wait(20)
             at_work.pop()
-            raise DataError("done", "image", "")
+            raise DataError("done", "image", "Go.")
 
     async def scene():
         app = application(loaded["nine"], Slow(), turnstile=Turnstile(1, 9))
@@ -418,7 +418,7 @@ def test_a_turn_ends_with_the_work_and_not_with_the_request(loaded):
             go.set()
             return working, (await second).json()
 
-    assert asyncio.run(scene()) == (1, {"error": "image: done"})
+    assert asyncio.run(scene()) == (1, {"error": "image: done. Go."})
 
 
 @pytest.mark.parametrize(

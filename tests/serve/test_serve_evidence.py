@@ -11,15 +11,15 @@ from dermaflow.bundle.apply import Calibration
 from dermaflow.bundle.run import Outputs
 from dermaflow.images.prepare import prepare
 from dermaflow.impute.apply import Patient, vectors
-from dermaflow.serve.evidence import FIELDS, explain, log_odds, occlusion, without_fields
+from dermaflow.serve.evidence import TILES, explain, log_odds, occlusion, without_tiles
 from helpers_bundle import other_thing
 
 SIDE = 40
-FIELD = SIDE // FIELDS
+TILE = SIDE // TILES
 
 
 class Looking:
-    """A bundle of two members of unlike sizes; both say class 2 by how bright one field's middle is."""
+    """A bundle of two members of unlike sizes; both say class 2 by how bright one tile's middle is."""
 
     def __init__(self, bundle, row, column):
         weights = Calibration(np.array([0.4, 0.6]), np.zeros((2, 9)), 2.0, np.ones(9) / 9)
@@ -31,8 +31,8 @@ class Looking:
         assert {len(one) for one in pixels.values()} == {len(patients)}
         logits = np.zeros((len(patients), 2, 9))
         for member, images in enumerate(pixels.values()):
-            field = images.shape[1] // FIELDS
-            at = [place * field + field // 2 for place in (self.row, self.column)]
+            tile = images.shape[1] // TILES
+            at = [place * tile + tile // 2 for place in (self.row, self.column)]
             logits[:, member, 2] = images[:, at[0], at[1], 0] / 255
         return Outputs(logits, logits, None)
 
@@ -46,10 +46,10 @@ def two_recipes(bundle, image):
 @pytest.mark.parametrize("where", [(0, 0), (0, 4), (3, 1), (4, 2)])
 def test_the_field_that_the_answer_hangs_on_is_found_by_its_row_and_column(runners, where):
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
-    image[where[0] * FIELD : (where[0] + 1) * FIELD, where[1] * FIELD : (where[1] + 1) * FIELD] = 255
+    image[where[0] * TILE : (where[0] + 1) * TILE, where[1] * TILE : (where[1] + 1) * TILE] = 255
     looking = Looking(runners["nine"].bundle, *where)
     maps, _ = occlusion(two_recipes(looking.bundle, image), np.zeros((1, 11), np.float32), looking)
-    assert maps.shape == (9, FIELDS, FIELDS)
+    assert maps.shape == (9, TILES, TILES)
     assert np.unravel_index(maps[2].argmax(), maps[2].shape) == where
     # One logit of nine, blended with weights that sum to 1 and doubled by beta, falls from 2 to 0.
     assert maps[2].max() == pytest.approx(2, abs=1e-6)
@@ -59,12 +59,12 @@ def test_the_field_that_the_answer_hangs_on_is_found_by_its_row_and_column(runne
 
 
 def test_a_map_is_how_far_the_ensembles_log_odds_fall_without_a_field(runners, jpeg):
-    """Asked again by hand for one field, patient data and calibration included."""
+    """Asked again by hand for one tile, patient data and calibration included."""
     runner = runners["nine"]
     patient = Patient(80, "female", "torso")
     pixels, vector = runner.pixels([jpeg]), vectors([runner.bundle.imputer.fill(patient)])
     found = explain(jpeg, patient, runner)
-    painted = {recipe: without_fields(one[0])[8:9] for recipe, one in pixels.items()}  # row 1, column 3
+    painted = {recipe: without_tiles(one[0])[8:9] for recipe, one in pixels.items()}  # row 1, column 3
     whole, without = (
         log_odds(runner.bundle.calibration.probabilities(runner(case, vector, views=1).logits))[0]
         for case in (pixels, painted)
@@ -76,26 +76,26 @@ def test_a_map_is_how_far_the_ensembles_log_odds_fall_without_a_field(runners, j
 
 def test_each_field_is_painted_with_the_mean_of_the_rest_and_nothing_else_changes():
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    copies = without_fields(image)
-    assert copies.shape == (FIELDS**2, SIDE, SIDE, 3)
+    copies = without_tiles(image)
+    assert copies.shape == (TILES**2, SIDE, SIDE, 3)
     changed = (copies != image).any(axis=-1)
     for index, (copy, where) in enumerate(zip(copies, changed, strict=True)):
-        row, column = divmod(index, FIELDS)
-        assert where[row * FIELD + FIELD // 2, column * FIELD + FIELD // 2]
+        row, column = divmod(index, TILES)
+        assert where[row * TILE + TILE // 2, column * TILE + TILE // 2]
         rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
         window = np.zeros((SIDE, SIDE), bool)
         window[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-        inside = 1 if 0 < row < FIELDS - 1 else 0
+        inside = 1 if 0 < row < TILES - 1 else 0
         assert len(np.unique(copy[window], axis=0)) == 1
         assert copy[window][0] == pytest.approx(image[~window].mean(axis=0), abs=0.5)
-        assert rows[-1] - rows[0] + 1 == (12 if inside else 10)  # 1.5 fields of 8 pixels, cut at the edge
+        assert rows[-1] - rows[0] + 1 == (12 if inside else 10)  # 1.5 tiles of 8 pixels, cut at the edge
 
 
 @pytest.mark.parametrize("side", [32, 33, 160, 224])
 def test_the_windows_leave_no_pixel_out_whatever_the_side(side):
     image = np.full((side, side, 3), 9, np.uint8)
     image[::2] = 200
-    changed = (without_fields(image) != image).any(axis=(0, -1))
+    changed = (without_tiles(image) != image).any(axis=(0, -1))
     assert changed.all()
 
 

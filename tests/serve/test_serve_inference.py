@@ -75,10 +75,13 @@ def test_another_image_and_another_patient_get_another_answer(runners, jpeg):
     assert probabilities(jpeg, KNOWN) != probabilities(jpeg, Patient(80, "male", "head/neck"))
 
 
-def test_a_missing_field_is_filled_and_named(runners, jpeg):
+def test_a_missing_field_is_filled_and_named_with_its_value(runners, jpeg):
+    imputer = runners["nine"].bundle.imputer
     answer = inference.answer(jpeg, Patient(None, "male", None), runners["nine"])
-    assert answer.imputed == ("age", "site")
-    assert inference.answer(jpeg, KNOWN, runners["nine"]).imputed == ()
+    assert answer.imputed == {"age": imputer.age_years, "site": imputer.site}
+    assert answer.to_json()["imputed"] == ["age", "site"]
+    assert answer.to_json()["filled_in"] == answer.imputed
+    assert inference.answer(jpeg, KNOWN, runners["nine"]).imputed == {}
 
 
 def test_a_filled_field_is_told_from_the_same_value_given(runners, jpeg):
@@ -91,7 +94,7 @@ def test_a_filled_field_is_told_from_the_same_value_given(runners, jpeg):
 
 def test_the_decision_stands_at_the_bundles_threshold():
     def refer(probability, decision):
-        return inference.Answer({"MEL": probability, "NV": 1 - probability}, (), decision).refer
+        return inference.Answer({"MEL": probability, "NV": 1 - probability}, {}, decision).refer
 
     assert refer(0.3, {"malignant_threshold": 0.3}) is True
     assert refer(0.299, {"malignant_threshold": 0.3}) is False

@@ -137,7 +137,7 @@ def test_a_batch_of_any_size_gives_what_the_service_answers_image_by_image(runne
     for name, row, imputed, ood_score in rows:
         answer = inference.answer(files[name](), patients.get(name, Patient()), runner)
         assert list(answer.probabilities.values()) == pytest.approx(row, abs=1e-6)
-        assert answer.imputed == imputed
+        assert tuple(answer.imputed) == imputed
         assert answer.ood_score == pytest.approx(ood_score, abs=1e-6)
 
 

@@ -56,7 +56,7 @@ def test_the_answer_over_http_is_what_the_networks_say(client, served, runner):
         (picture(), {"sex": "m"}, "sex must be"),
         (picture(), {"site": "arm"}, "site must be"),
         (picture(), {"agee": "55"}, "agee is no known field"),
-        (b"hello", {}, "image: neither a JPEG nor a PNG image"),
+        (b"hello", {}, "image: neither a JPEG nor a PNG image. Give a JPEG or PNG file"),
         (b"", {}, "image is missing"),
         (picture()[:-300], {}, "image: the image is truncated or damaged"),
     ],

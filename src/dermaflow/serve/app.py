@@ -114,7 +114,7 @@ async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
             )
     except DataError as error:
         figures.count_refusal(400)
-        raise HTTPException(400, f"{error.where}: {error.what}") from None
+        raise HTTPException(400, str(error)) from None
     except HTTPException as error:
         figures.count_refusal(error.status_code)
         raise

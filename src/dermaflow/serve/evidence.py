@@ -1,6 +1,6 @@
 """Where in the square that the networks see their evidence for each diagnosis lies.
 
-Occlusion (Zeiler and Fergus 2014, arXiv:1311.2901): each field is painted over in turn and the networks are
+Occlusion (Zeiler and Fergus 2014, arXiv:1311.2901): each tile is painted over in turn and the networks are
 asked again. A class activation map would cost nothing, but it hardly tells what the answer hangs on
 (docs/decisions/0013).
 """
@@ -23,10 +23,10 @@ from dermaflow.serve.inference import abstention, with_notice
 
 Pixels = NDArray[np.uint8]
 
-FIELDS: Final = 5
-"""Fields along a side."""
+TILES: Final = 5
+"""Tiles along a side."""
 WINDOW: Final = 1.5
-"""Side of what is painted over, in fields: a lesion's border that runs between two is still covered."""
+"""Side of what is painted over, in tiles: a lesion's border that runs between two is still covered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class Evidence:
 
     Attributes:
         seen: shape (side, side, 3), RGB: the image as the member with the largest input sees it.
-        maps: one array (FIELDS, FIELDS) a class, over the whole of `seen`: by how much the log-odds of the
-            class (natural logarithm) fall when a field is painted over. Above 0 it speaks for the class.
+        maps: one array (TILES, TILES) a class, over the whole of `seen`: by how much the log-odds of the
+            class (natural logarithm) fall when a tile is painted over. Above 0 it speaks for the class.
         abstained: why the model gives no answer for this image; None if it gives one.
         forced: whether the maps were asked for whatever the image shows.
         notice: the bundle's sentence that stands beside each answer.
@@ -104,7 +104,7 @@ def explain(
 def occlusion(
     pixels: Mapping[Recipe, Pixels], patient: NDArray[np.float32], runner: Runner
 ) -> tuple[Floats, Outputs]:
-    """Paint each field of one image over and ask the members again, of the untouched view alone.
+    """Paint each tile of one image over and ask the members again, of the untouched view alone.
 
     Args:
         pixels: what each recipe made of it, (1, side, side, 3).
@@ -112,30 +112,30 @@ def occlusion(
         runner: the open networks.
 
     Returns:
-        Maps (classes, FIELDS, FIELDS) as in `Evidence`, and what the members said: of the whole image first.
+        Maps (classes, TILES, TILES) as in `Evidence`, and what the members said: of the whole image first.
     """
-    cases = {recipe: np.concatenate([one, without_fields(one[0])]) for recipe, one in pixels.items()}
-    said = runner(cases, np.repeat(patient, 1 + FIELDS**2, axis=0), views=1)
-    odds = log_odds(runner.bundle.calibration.probabilities(said.logits))  # (1 + fields, classes)
-    return (odds[0] - odds[1:]).T.reshape(-1, FIELDS, FIELDS), said
+    cases = {recipe: np.concatenate([one, without_tiles(one[0])]) for recipe, one in pixels.items()}
+    said = runner(cases, np.repeat(patient, 1 + TILES**2, axis=0), views=1)
+    odds = log_odds(runner.bundle.calibration.probabilities(said.logits))  # (1 + tiles, classes)
+    return (odds[0] - odds[1:]).T.reshape(-1, TILES, TILES), said
 
 
-def without_fields(image: Pixels) -> Pixels:
-    """Return one copy a field, rows from the top, its window painted with the mean colour of the rest.
+def without_tiles(image: Pixels) -> Pixels:
+    """Return one copy a tile, rows from the top, its window painted with the mean colour of the rest.
 
     Args:
         image: shape (side, side, 3).
 
     Returns:
-        Shape (FIELDS**2, side, side, 3).
+        Shape (TILES**2, side, side, 3).
     """
     side = len(image)
-    middles = (np.arange(FIELDS) + 0.5) * side / FIELDS
-    reach = WINDOW * side / FIELDS / 2
+    middles = (np.arange(TILES) + 0.5) * side / TILES
+    reach = WINDOW * side / TILES / 2
     spans = [
         slice(max(0, round(middle - reach)), min(side, round(middle + reach))) for middle in middles.tolist()
     ]
-    total, copies = image.sum(axis=(0, 1), dtype=np.int64), np.repeat(image[None], FIELDS**2, axis=0)
+    total, copies = image.sum(axis=(0, 1), dtype=np.int64), np.repeat(image[None], TILES**2, axis=0)
     for copy, (rows, columns) in zip(copies, ((r, c) for r in spans for c in spans), strict=True):
         window = image[rows, columns]
         rest = total - window.sum(axis=(0, 1), dtype=np.int64)

@@ -36,7 +36,7 @@ class Answer:
 
     Attributes:
         probabilities: calibrated, one a class of the bundle's view, in its order; they sum to 1.
-        imputed: the patient fields that were missing (age, sex, site).
+        imputed: the patient fields that were missing (age, sex, site), each with what stands in for it.
         decision: the bundle's operating point and prediction sets, chosen out of fold.
         ood_score: how unlike the training images this one is, in units of the border; None: not known.
         forced: whether the probabilities were asked for whatever the image shows.
@@ -46,7 +46,7 @@ class Answer:
     """
 
     probabilities: dict[str, float]
-    imputed: tuple[str, ...]
+    imputed: Mapping[str, float | str]
     decision: Mapping[str, Any] = field(default_factory=dict)
     ood_score: float | None = None
     forced: bool = False
@@ -109,6 +109,7 @@ class Answer:
             "abstained": self.abstained,
             "ood_score": self.ood_score,
             "imputed": list(self.imputed),
+            "filled_in": dict(self.imputed),
             "model": dict(self.model),
             "notice": with_notice(self.notice),
             "elapsed_ms": round(self.elapsed_ms, 1),
@@ -138,12 +139,13 @@ def answer(
     start = time.perf_counter()
     bundle = runner.bundle
     filled = bundle.imputer.fill(patient)
+    values = {"age": filled.age_years, "sex": filled.sex, "site": filled.site}
     said = runner(runner.pixels([file]), vectors([filled]))
     probabilities = bundle.calibration.probabilities(said.logits)[0]  # (classes,)
     elapsed_ms = (time.perf_counter() - start) * 1000
     return Answer(
         probabilities=dict(zip(bundle.view.classes, probabilities.tolist(), strict=True)),
-        imputed=filled.imputed,
+        imputed={name: values[name] for name in filled.imputed},
         decision=bundle.decision,
         ood_score=None if said.ood_scores is None else float(said.ood_scores[0]),
         forced=force,

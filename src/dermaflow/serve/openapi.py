@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from dermaflow.serve.champion import PROVENANCE, Loaded
-from dermaflow.serve.evidence import FIELDS
+from dermaflow.serve.evidence import TILES
 from dermaflow.serve.form import BODY_SECONDS, MAX_AGE_YEARS, MAX_BODY_BYTES, YES_OR_NO
 from dermaflow.serve.guard import ANSWER_SECONDS
 from dermaflow.taxonomy import SEXES, SITES
@@ -122,19 +122,28 @@ def _answer(classes: tuple[str, ...]) -> dict[str, Any]:
             "abstained": {"type": ["string", "null"]},
             "ood_score": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]},
             "imputed": {"type": "array", "items": {"enum": ["age", "sex", "site"]}},
+            "filled_in": {
+                "type": "object",
+                "properties": {
+                    "age": {"type": "number"},
+                    "sex": {"type": "string"},
+                    "site": {"type": "string"},
+                },
+                "additionalProperties": False,
+            },
             **_provenance(),
         }
     )
 
 
 def _evidence(classes: tuple[str, ...]) -> dict[str, Any]:
-    row = {"type": "array", "minItems": FIELDS, "maxItems": FIELDS, "items": {"type": "number"}}
-    fields = {"type": "array", "minItems": FIELDS, "maxItems": FIELDS, "items": row}
+    row = {"type": "array", "minItems": TILES, "maxItems": TILES, "items": {"type": "number"}}
+    tiles = {"type": "array", "minItems": TILES, "maxItems": TILES, "items": row}
     return _object(
         {
             "seen_png": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"},
             "maps": {
-                "anyOf": [_object(dict.fromkeys(classes, fields)), {"type": "object", "maxProperties": 0}]
+                "anyOf": [_object(dict.fromkeys(classes, tiles)), {"type": "object", "maxProperties": 0}]
             },
             "abstained": {"type": ["string", "null"]},
             **_provenance(),

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dermaflow.serve.champion import Loaded
-from dermaflow.serve.evidence import FIELDS
+from dermaflow.serve.evidence import TILES
 from dermaflow.serve.form import MAX_AGE_YEARS, MAX_BODY_BYTES
 from dermaflow.serve.openapi import REFUSALS
 from dermaflow.taxonomy import MALIGNANT, NAMES, SEXES, SITES
@@ -72,7 +72,7 @@ def _values(loaded: Loaded) -> dict[str, str]:
         "site_words": ", ".join(SITES),
         "other_things": OTHER_THINGS[loaded.bundle.ood_sha256 is not None],
         "max_age": str(MAX_AGE_YEARS),
-        "fields": str(FIELDS),
+        "tiles": str(TILES),
         "max_mb": str(MAX_BODY_BYTES // 2**20),
         "refusals": "".join(f"<tr><td>{code}</td><td>{text}</td></tr>" for code, text in REFUSALS.items()),
         "classes": "".join(

@@ -6,8 +6,11 @@ const element = (id) => document.getElementById(id);
 const form = element("form");
 const input = element("image");
 const drop = element("drop");
+let known = null; // the file that the page has taken note of
 let address = null; // of the preview, a blob in this browser's memory
 let asked = 0; // an answer to an older question is not shown
+
+const ANSWER_MS = 65_000; // the service itself gives up after 60 s, and says so
 
 const FIELD_NAMES = { age: "age", sex: "sex", site: "body site" };
 
@@ -44,7 +47,7 @@ function forgetAnswer(message = "No image has been assessed yet.") {
 function forgetPictures() {
   element("subject-image").removeAttribute("src");
   element("evidence").hidden = true;
-  element("evidence-wait").hidden = true;
+  element("evidence-state").textContent = "";
   element("map").getContext("2d").clearRect(0, 0, element("map").width, element("map").height);
   element("map-choice").replaceChildren(element("map-choice").firstElementChild);
   element("strength").oninput = null;
@@ -56,15 +59,14 @@ function setBusy(busy) {
   element("result").setAttribute("aria-busy", String(busy));
 }
 
-function showPreview() {
+function showPreview(file) {
   if (address) URL.revokeObjectURL(address);
-  const file = input.files[0];
   const preview = element("preview");
   address = file ? URL.createObjectURL(file) : null;
   preview.hidden = !file;
   if (file) preview.src = address;
   else preview.removeAttribute("src");
-  preview.alt = file ? "The chosen image" : "";
+  input.setAttribute("aria-label", file ? `Choose another image; chosen: ${file.name}` : "Choose an image");
   drop.classList.toggle("filled", Boolean(file));
   element("drop-verb").textContent = file ? "or drop or paste another" : "or drop or paste one";
   element("drop-title").textContent = file ? file.name : "Choose an image";
@@ -77,12 +79,19 @@ function take(files) {
   transfer.items.add(first);
   input.files = transfer.files;
   chosen();
+  if (files.length > 1) showStatus(`One image at a time: ${first.name} was taken.`);
 }
 
 function chosen() {
+  known = input.files[0] ?? null;
   showError("");
-  showPreview();
-  forgetAnswer(input.files[0] ? "Ready to assess." : undefined);
+  showPreview(known);
+  forgetAnswer(known ? "Ready to assess." : undefined);
+}
+
+// After a choice that the browser calls none: the same name once more, or a file that it kept on the way back.
+function chosenUnsaid() {
+  if ((input.files[0] ?? null) !== known) chosen();
 }
 
 function describe(list, entries) {
@@ -96,10 +105,12 @@ function describe(list, entries) {
   }
 }
 
+const years = (value) => `${Number(Number(value).toFixed(2))} years`;
+
 function chosenWords(id) {
   const field = element(id);
   if (!field.value) return "not known";
-  return field.tagName === "SELECT" ? field.selectedOptions[0].text : `${field.value} years`;
+  return field.tagName === "SELECT" ? field.selectedOptions[0].text : years(field.value);
 }
 
 function showBars(top3) {
@@ -116,11 +127,20 @@ function showBars(top3) {
 
 function referWords({ refer }) {
   if (refer === null) return "";
-  return refer ? "At or above the threshold: refer." : "Below the threshold.";
+  return refer ? "At or above the threshold: refer." : "Below the threshold; this is no all-clear.";
 }
 
-function showRisk(answer) {
-  const { refer, malignant_threshold: threshold, sensitivity } = answer.decision;
+// The threshold was chosen for a sensitivity; what it gave on cases set aside may be less.
+function thresholdWords({ malignant_threshold: threshold, sensitivity }, { value, low, high } = {}) {
+  const chosen = sensitivity === null ? "" : `, set for a sensitivity of ${setting(sensitivity)} (of all malignant diagnoses together)`;
+  const set = `The mark stands at a malignant risk of ${setting(threshold ?? 0)}${chosen} on training cases that the networks had not seen.`;
+  if (value == null) return set;
+  const interval = low == null ? "" : ` (95\u00a0% interval ${setting(low)} to ${setting(high)})`;
+  return `${set} Of the malignant cases set aside for the test it found ${setting(value)}${interval}.`;
+}
+
+function showRisk(answer, held) {
+  const { refer, malignant_threshold: threshold } = answer.decision;
   element("melanoma").textContent = percent(answer.melanoma_probability);
   element("malignant").textContent = percent(answer.malignant_probability);
   element("melanoma-fill").style.width = `${100 * answer.melanoma_probability}%`;
@@ -131,18 +151,15 @@ function showRisk(answer) {
   element("refer").hidden = refer === null;
   const words = document.createElement("strong");
   words.textContent = referWords(answer.decision);
-  const chosen = sensitivity === null ? "" : `, set for a sensitivity of ${setting(sensitivity)} (of all malignant diagnoses together)`;
-  element("refer").replaceChildren(
-    words,
-    ` The mark stands at a malignant risk of ${setting(threshold ?? 0)}${chosen} on training cases that the networks had not seen.`,
-  );
+  element("refer").replaceChildren(words, ` ${thresholdWords(answer.decision, held)}`);
 }
 
 function showSet({ prediction_set: codes, set_coverage: coverage }, names) {
   element("set").hidden = coverage === null;
   const listed = codes.length ? codes.map((code) => names[code] ?? code).join("; ") : "none reaches its threshold";
   element("set").textContent =
-    `Not ruled out: ${listed}. Such a list holds the diagnosis in about ${setting(coverage ?? 0)} of the cases of each diagnosis.`;
+    `Prediction set: ${listed}. Such sets are made to hold the true diagnosis in about ${setting(coverage ?? 0)} of the ` +
+    "cases of each diagnosis, by a threshold of its own. They rule nothing out: one outside may be the true one.";
 }
 
 function showTable(probabilities, names) {
@@ -163,7 +180,7 @@ const AGAINST = [255, 150, 0];
 
 const FULL = 0.5; // log-odds: what changes less than that is never drawn in full strength
 
-// A map's fields as one small picture; the browser smooths it when it is drawn larger.
+// A map's tiles as one small picture; the browser smooths it when it is drawn larger.
 function tinted(map) {
   const height = map.length;
   const width = map[0].length;
@@ -190,9 +207,9 @@ function placeOf(map, value) {
 function whatMattersMost(map, name) {
   const largest = map.flat().reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most));
   const factor = Math.exp(Math.abs(largest));
-  if (factor < 1.1) return `No single field matters much for ${name}.`;
+  if (factor < 1.1) return `No single tile matters much for ${name}.`;
   const changed = `${largest > 0 ? "divided" : "multiplied"} by ${Number(factor.toPrecision(2))}`;
-  return `Without the field that matters most (${placeOf(map, largest)}) the odds of ${name} are ${changed}.`;
+  return `Without the tile that matters most (${placeOf(map, largest)}) the odds of ${name} are ${changed}.`;
 }
 
 function drawMap({ seen, map, name }) {
@@ -206,22 +223,24 @@ function drawMap({ seen, map, name }) {
   const most = placeOf(map, Math.max(...map.flat()));
   canvas.setAttribute("aria-label", `The square that the networks see; most evidence for ${name}: ${most}.`);
   element("map-words").textContent =
-    `The square that the networks see, each of ${map.length} by ${map[0].length} fields painted over in turn: ` +
+    `The square that the networks see, each of ${map.length} by ${map[0].length} tiles painted over in turn: ` +
     `without a blue one ${name} becomes less probable, without an orange one more. ${whatMattersMost(map, name)} ` +
     "No map shows the lesion's border, or that the answer is right.";
 }
 
-// The answer stands before its evidence is asked for, which takes longer. Stays hidden where there is none.
+// The answer stands before its evidence is asked for, which takes longer.
 async function showEvidence(body, top3) {
   const mine = asked;
-  element("evidence-wait").hidden = false;
+  const tell = (words) => mine === asked && (element("evidence-state").textContent = words);
+  tell("Looking where the evidence lies \u2026");
   try {
     const { seen_png: png, maps } = await ask("/explain", body);
     const bytes = Uint8Array.from(atob(png), (byte) => byte.charCodeAt(0));
     const seen = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
     if (mine === asked) offerMaps(seen, maps, top3);
-  } finally {
-    if (mine === asked) element("evidence-wait").hidden = true;
+    tell("Where the evidence lies is shown now.");
+  } catch {
+    tell("No map could be made of where the evidence lies.");
   }
 }
 
@@ -244,10 +263,14 @@ function offerMaps(seen, maps, top3) {
   element("evidence").hidden = false;
 }
 
-function showAnswer(answer, names) {
+function filledIn([field, value]) {
+  return `${FIELD_NAMES[field]} (${field === "age" ? years(value) : value})`;
+}
+
+function showAnswer(answer, { names, sensitivity }) {
   element("subject-image").src = address;
   describe(element("subject"), [
-    ["File", input.files[0].name],
+    ["File", known.name],
     ["Assessed", new Date().toLocaleString("en-GB", { dateStyle: "long", timeStyle: "long" })],
     ["Age", chosenWords("age")],
     ["Sex", chosenWords("sex")],
@@ -263,12 +286,12 @@ function showAnswer(answer, names) {
   if (given) {
     showBars(answer.top3);
     showSet(answer.decision, names);
-    showRisk(answer);
+    showRisk(answer, sensitivity);
     showTable(answer.probabilities, names);
   }
-  const missing = answer.imputed.map((field) => FIELD_NAMES[field]);
-  element("imputed").textContent = missing.length
-    ? `Not given and filled in from the training data: ${missing.join(", ")}.`
+  const filled = Object.entries(answer.filled_in).map(filledIn);
+  element("imputed").textContent = filled.length
+    ? `Not given and filled in from the training data: ${filled.join(", ")}.`
     : "All patient fields were given; nothing was filled in.";
   element("answer-notice").textContent = answer.notice.replace("Not a medical device.", "").trim();
   describe(element("provenance"), [
@@ -292,22 +315,35 @@ function spoken(answer) {
   return [answer.abstained, `Result: ${listed}.`, risk, referWords(answer.decision)].filter(Boolean).join(" ");
 }
 
-// Plain words of all classes, asked for once; without them the table shows codes.
-const classNames = fetch("/model")
+// Plain words of all classes and how the threshold did on the hold-out, asked for once; without them the table
+// shows codes.
+const aboutModel = fetch("/model")
   .then((response) => response.json())
-  .then((model) => Object.fromEntries(model.classes.map(({ diagnosis, name }) => [diagnosis, name])))
-  .catch(() => ({}));
+  .then(({ classes, metrics }) => ({
+    names: Object.fromEntries(classes.map(({ diagnosis, name }) => [diagnosis, name])),
+    sensitivity: metrics.operating_point?.sensitivity,
+  }))
+  .catch(() => ({ names: {} }));
 
-async function ask(path, body) {
+// The form with the file's bytes, read whole and once: a part of a file that is gone would read as empty, and the
+// evidence is asked for the same bytes later.
+async function filledForm() {
+  const file = input.files[0];
+  const body = new FormData(form);
   try {
-    await input.files[0].arrayBuffer(); // whole: a part of a file that is gone reads as empty
+    body.set("image", new File([await file.arrayBuffer()], file.name, { type: file.type }));
   } catch {
     throw new Error("The file has changed or can't be read any more. Choose it again.");
   }
+  return body;
+}
+
+async function ask(path, body) {
   let response;
   try {
-    response = await fetch(path, { method: "POST", body });
-  } catch {
+    response = await fetch(path, { method: "POST", body, signal: AbortSignal.timeout(ANSWER_MS) });
+  } catch (error) {
+    if (error.name === "TimeoutError") throw new Error(`No answer within ${ANSWER_MS / 1000} seconds. Is the service overloaded, or the link slow?`);
     throw new Error("The service can't be reached. Is it still running?");
   }
   const answer = await response.json().catch(() => ({}));
@@ -315,12 +351,11 @@ async function ask(path, body) {
   return answer;
 }
 
-// With a decimal comma or point; the service takes the point.
+// With a decimal comma or point; the service takes the point. Three digits after it are a thousand, not an age.
 function ageIsValid() {
   const age = element("age");
   age.value = age.value.trim().replace(",", ".");
-  const years = /^[0-9.eE+-]+$/.test(age.value) ? Number(age.value) : NaN;
-  return !age.value || (years >= 0 && years <= Number(age.dataset.max));
+  return !age.value || (/^(\d+|\d*\.\d{1,2})$/.test(age.value) && Number(age.value) <= Number(age.dataset.max));
 }
 
 function focusIsLost() {
@@ -335,6 +370,11 @@ async function assess(force) {
     input.focus();
     return;
   }
+  if (input.files[0].size > input.dataset.maxMb * 2 ** 20) {
+    showError(`The image is larger than ${input.dataset.maxMb} MB. Save a smaller one.`);
+    input.focus();
+    return;
+  }
   if (!ageIsValid()) {
     showError(`Age must be a number of years from 0 to ${element("age").dataset.max}.`, true);
     element("age").focus();
@@ -345,13 +385,13 @@ async function assess(force) {
   setBusy(true);
   showStatus("Assessing the image.", "busy");
   try {
-    const body = new FormData(form);
+    const body = await filledForm();
     if (force) body.set("force", "true");
     const answer = await ask("/predict", body);
-    const names = await classNames;
+    const about = await aboutModel;
     if (mine !== asked) return;
-    showAnswer(answer, names);
-    if (answer.top3.length) showEvidence(body, answer.top3).catch(() => {});
+    showAnswer(answer, about);
+    if (answer.top3.length) showEvidence(body, answer.top3);
     const below = element("result").getBoundingClientRect().top > window.innerHeight / 2;
     if (below || focusIsLost()) element("result-title").focus();
   } catch (error) {
@@ -371,6 +411,9 @@ form.addEventListener("submit", (event) => {
 element("force").addEventListener("click", () => assess(true));
 form.addEventListener("reset", () => setTimeout(chosen));
 input.addEventListener("change", chosen);
+input.addEventListener("cancel", chosenUnsaid);
+window.addEventListener("pageshow", chosenUnsaid);
+element("preview").addEventListener("error", () => { element("preview").hidden = true; });
 for (const id of ["age", "sex", "site"]) {
   element(id).addEventListener("input", () => {
     showError("");
@@ -396,6 +439,10 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   take(event.dataTransfer.files);
 });
+// A spreadsheet's cell comes as text and as its picture: in a field its text is meant.
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length) take(event.clipboardData.files);
+  const { files, types } = event.clipboardData;
+  if (!files.length || (event.target === element("age") && types.includes("text/plain"))) return;
+  event.preventDefault();
+  take(files);
 });
