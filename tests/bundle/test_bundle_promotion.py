@@ -218,6 +218,20 @@ def test_a_drawn_bundle_does_not_become_the_real_lineages_champion(world):
     assert not registry.champion_file().exists()
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_lineage_is_of_drawn_models_or_of_real_ones(world, drawn):
+    """Else a demo that was trained by accident, or a rollback to one, would answer in a clinic."""
+    for seed, demo in enumerate((not drawn, drawn)):
+        world.params(demo=demo)
+        bundle = world.bundle(seed, demo=demo)
+        if demo is not drawn:
+            world.models("promote")
+            first = bundle
+    with pytest.raises(BundleError, match=r"lineage tiny-demo: its champion is .* Give registry\.name"):
+        world.models("promote")
+    assert champion.load().bundle.digest == first
+
+
 def test_a_rollback_points_the_alias_and_the_service_at_the_champion_before(two):
     world, first, _ = two
     assert world.aliases == {"tiny-demo": "2"}

@@ -3,7 +3,7 @@
 champion.json (git-ignored, in the root) names the exact tag that the service loads and, for each lineage,
 the line of its champions, the last version number given and what was rolled back. A new champion takes the
 place of its own lineage's in the service, or of a drawn (demo) model; another lineage's only when asked
-(`serve`), and a drawn one never takes that of a real one.
+(`serve`), and a drawn one never takes that of a real one: a lineage is of drawn models or of real ones.
 """
 
 import json
@@ -175,8 +175,9 @@ def require_match(
             bundle's inputs.
 
     Raises:
-        BundleError: the params name another lineage or say otherwise whether it is drawn, the gate judged
-            another bundle or by other limits, or a table is not the one that the bundle was made from.
+        BundleError: the params name another lineage or say otherwise whether it is drawn, the lineage's
+            champion is drawn and this one real or the other way round, the gate judged another bundle or by
+            other limits, or a table is not the one that the bundle was made from.
     """
     for key in ("name", "demo"):
         wanted, built = (json.dumps(getattr(of, key)).strip('"') for of in (registry, bundle))
@@ -186,6 +187,14 @@ def require_match(
                 "params.yaml",
                 "Run `dvc repro` first.",
             )
+    before = current(registry.name)
+    if before is not None and bool(before.get("demo")) != registry.demo:
+        words = {True: "a drawn model (registry.demo: true)", False: "a real one"}
+        raise BundleError(
+            f"its champion is {words[not registry.demo]}, the bundle {words[registry.demo]}",
+            f"lineage {registry.name}",
+            "Give registry.name in params.yaml another value, then `dvc repro`.",
+        )
     if gated.get("bundle") != bundle.digest:
         raise BundleError(
             f"it does not judge the present bundle, {bundle.digest[:12]}", "gate.json", "Run `dvc repro`."
