@@ -12,12 +12,13 @@ from dermaflow.evaluate.params import EvaluateParams
 
 
 def main() -> None:
+    settings, evaluated = params.load(EnsembleParams), params.load(EvaluateParams)
     result = ensemble(
         members.read(params.names("models"), params.names("folds")),
         outputs.cases.read(),
         outputs.holdout.read(),
-        params.load(EnsembleParams),
-        params.load(EvaluateParams),
+        settings,
+        evaluated,
         funnel=pd.read_csv(outputs.path(outputs.funnel)),
         notice=params.load(RegistryParams).notice,
     )
@@ -28,7 +29,7 @@ def main() -> None:
         "ensemble",
         metrics=result.metrics,
         tags={"hold_out_scored": str(scored)},
-        params=result.blend,
+        params={"blend": result.blend, "ensemble": settings.model_dump(), "evaluate": evaluated.model_dump()},
         artifacts={"outputs/ensemble": ""},
     )
 

@@ -12,12 +12,13 @@ from dermaflow.evaluate.params import EvaluateParams
 
 
 def main(model: str) -> None:
+    settings = params.load(EvaluateParams)
     result = evaluation.evaluate_model(
         model,
         members.read([model], params.names("folds")),
         outputs.cases.read(),
         outputs.holdout.read(),
-        params.load(EvaluateParams),
+        settings,
         funnel=pd.read_csv(outputs.path(outputs.funnel)),
         notice=params.load(RegistryParams).notice,
     )
@@ -27,6 +28,7 @@ def main(model: str) -> None:
     tracking.stage(
         f"evaluate {model}",
         metrics=result.metrics,
+        params={"evaluate": settings.model_dump()},
         tags={"hold_out_scored": str(scored)},
         artifacts={f"outputs/evaluation/{model}": ""},
     )

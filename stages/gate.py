@@ -11,10 +11,15 @@ def main() -> None:
     metrics = outputs.read_json(outputs.path("ensemble/metrics.json"))
     names = params.names("releases")
     stress = gate.joined([outputs.read_json(outputs.path(f"stress/{name}.json")) for name in names])
-    result = gate.gate(bundle, metrics, stress, params.load(GateParams))
+    limits = params.load(GateParams)
+    result = gate.gate(bundle, metrics, stress, limits)
     outputs.write_json(outputs.path("gate.json"), result)
+    figures = {name: check["figure"] for name, check in result["checks"].items()}
     tracking.stage(
-        "gate", metrics={"passed": int(result["passed"]), **stress}, artifacts={"outputs/gate.json": ""}
+        "gate",
+        params=limits.model_dump(),
+        metrics={"passed": int(result["passed"]), **figures},
+        artifacts={"outputs/gate.json": ""},
     )
     for failure in gate.failures(result):
         print(f"gate: {failure}")

@@ -105,11 +105,16 @@ def read_json(source: Path) -> dict[str, Any]:
     """Read a JSON object that a stage wrote.
 
     Raises:
-        DataError: the file is absent; the message names the command that makes it.
+        DataError: the file is absent or damaged; the message names the command that makes it.
     """
     if not source.exists():
         raise DataError("no such file", _name(source), "Run `dvc repro`, which makes it.")
-    value: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    try:
+        value: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"not valid JSON: {error}", _name(source), "Remove it; `make repro` makes it."
+        ) from None
     return value
 
 

@@ -8,8 +8,10 @@ import json
 import runpy
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
+import bentoml
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,7 +61,7 @@ class World:
     """A project after `dvc repro`, and MLflow's aliases."""
 
     def __init__(self, root):
-        self.root, self.aliases = root, {}
+        self.root, self.aliases, self.registered = root, {}, {}
 
     def params(self, *, limits=LIMITS, **registry):
         content = {"releases": ["drawn"], "gate": limits, "registry": REGISTRY | registry}
@@ -109,14 +111,20 @@ def world(project, tables, monkeypatch):
     made.params()
 
     def register(name, folder, run_id, tags):
+        made.registered[tags["digest"]] = tags["version"]
         return tags["version"]
 
     monkeypatch.delenv("DERMAFLOW_BUNDLE", raising=False)
     monkeypatch.setattr(tracking, "stage", lambda *words, **more: "run")
     monkeypatch.setattr(tracking, "register", register)
+    monkeypatch.setattr(tracking, "version", lambda _, digest: made.registered.get(digest))
     monkeypatch.setattr(tracking, "set_champion", made.aliases.__setitem__)
     with BentoMLContainer.model_store.patch(ModelStore(project / "store")):
         yield made
+
+
+def in_store(record):
+    return Path(bentoml.models.get(record["tag"]).path)
 
 
 @pytest.fixture
@@ -255,10 +263,9 @@ def test_a_rollback_holds_without_mlflow_and_says_so(two, monkeypatch):
 
 
 def test_a_rollback_to_a_bundle_that_mlflow_never_met_says_that_the_alias_stays(two):
+    """As where mlflow.db was removed: its first version is now of another bundle."""
     world, first, _ = two
-    state = world.file
-    del state["lineages"]["tiny-demo"][0]["mlflow_version"]
-    registry.champion_file().write_text(json.dumps(state))
+    del world.registered[first]
     assert "alias `champion` of tiny-demo stays" in world.models("rollback").stderr
     assert world.aliases == {"tiny-demo": "2"}
     assert world.line == [(first, "1")]
@@ -274,7 +281,7 @@ def test_a_rollback_to_a_bundle_that_mlflow_never_met_says_that_the_alias_stays(
 )
 def test_a_rollback_to_a_bundle_that_can_not_be_served_changes_nothing(two, harm, said):
     world, _, second = two
-    stored = registry.stored_folder(world.file["lineages"]["tiny-demo"][0]) / "bundle.json"
+    stored = in_store(world.file["lineages"]["tiny-demo"][0]) / "bundle.json"
     stored.write_text(harm(stored.read_text()))
     before = world.file
     with pytest.raises(BundleError, match=rf"can't be served: .*{said}.*The present one stays"):
@@ -325,7 +332,7 @@ def test_a_bundle_that_was_worse_than_a_champion_is_decided_on_anew_beside_anoth
 @pytest.mark.parametrize("lost", ["tiny-0.onnx", registry.PREDICTIONS])
 def test_a_bundle_that_the_store_damaged_is_stored_anew_by_promotion(two, lost):
     world, _, second = two
-    file = registry.stored_folder(world.file) / lost
+    file = in_store(world.file) / lost
     file.unlink()
     assert "is champion" in world.models("promote").stdout
     assert file.exists()
@@ -341,6 +348,38 @@ def test_no_two_bundles_ever_carry_one_version(two):
     assert world.line == [(first, "1"), (third, "3")]
     world.models("promote", "--again")
     assert world.line == [(first, "1"), (third, "3")]
+
+
+def test_a_bundle_has_one_number_also_after_a_rollback_and_a_lost_champions_file(two):
+    world, first, second = two
+    world.models("rollback")
+    world.models("promote", "--again")
+    assert world.line == [(first, "1"), (second, "2")]
+    registry.champion_file().unlink()
+    world.models("promote", "--again")
+    assert world.line == [(second, "2")]
+    third = world.bundle(3)
+    world.models("promote")
+    assert world.line == [(second, "2"), (third, "3")]
+
+
+def test_a_store_entry_without_its_record_is_one_error_and_promotion_heals_it(two):
+    world, _, second = two
+    (in_store(world.file) / "model.yaml").unlink()
+    with pytest.raises(BundleError, match=r"can't be had from BentoML's store .* models promote"):
+        world.models("show")
+    assert "is champion" in world.models("promote").stdout
+    assert champion.load().bundle.digest == second
+
+
+def test_a_champion_that_fails_the_gate_now_is_said_to_stay(two):
+    world, _, second = two
+    world.params(limits={**LIMITS, "min_macro_auc": 0.99})
+    world.gate()
+    said = world.models("promote").stdout
+    assert f"{second[:12]} would not be promoted now: the gate failed" in said
+    assert "It stays champion" in said
+    assert world.line[-1] == (second, "2")
 
 
 def test_a_champions_file_of_before_counts_on_from_its_line(two):

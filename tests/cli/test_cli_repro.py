@@ -89,6 +89,21 @@ def test_the_first_stage_that_differs_is_named_and_not_those_that_follow_it(name
     assert repro.first_difference({"stages": LOCK}, {"stages": LOCK}, LOCK) is None
 
 
+def test_what_only_the_code_of_a_stage_changed_is_no_difference():
+    now = {**LOCK, "split": {**LOCK["split"], "deps": [*LOCK["split"]["deps"], {"path": "src", "md5": "2"}]}}
+    assert repro.first_difference({"stages": LOCK}, {"stages": now}, LOCK) is None
+
+
+def test_of_two_changed_stages_the_first_in_the_flow_is_named_and_not_the_first_by_name():
+    flow = {
+        "z": stage("outputs/z"),
+        "a": stage("outputs/a", "outputs/z"),
+        "b": stage("outputs/b", "outputs/a"),
+    }
+    now = {**flow, "z": stage("outputs/z", md5="2"), "b": stage("outputs/b", "outputs/a", md5="2")}
+    assert repro.first_difference({"stages": flow}, {"stages": now}, flow) == "z"
+
+
 def test_a_stage_of_other_params_that_dvc_lock_remembers_is_no_difference():
     now = {**LOCK, "train@large-0": stage("outputs/models/large/0")}
     assert repro.first_difference({"stages": LOCK}, {"stages": now}, LOCK) is None
@@ -122,6 +137,25 @@ def test_what_is_restored_from_the_cache_is_compared_like_what_ran(project, caps
     assert "is cached - skipping run" in restored
     assert "The results are those of the committed dvc.lock" in restored
     assert "Nothing to do" in stages("one")
+
+
+@pytest.mark.slow
+def test_pictures_that_the_cache_does_not_hold_are_made_again(project, capfd):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=project)
+    (project / "outputs").mkdir()
+    (project / "words.txt").write_text("some words")
+    both = copying("split")
+    both["cmd"] += " && mkdir -p reports/splits && cp words.txt reports/splits/sheet.txt"
+    (project / "dvc.yaml").write_text(json.dumps({"stages": {"split": both}}))
+    repro.repro()
+    for folder in ("outputs", "reports"):
+        shutil.rmtree(project / folder)
+    repro.repro()
+    assert "reports/splits is not there: split makes it" in capfd.readouterr().out
+    assert (project / "reports/splits/sheet.txt").read_text() == "some words"
+    repro.repro()
+    assert "is not there" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """MLflow: one run a key, folds nested under one parent, and never a lost training."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -217,6 +218,27 @@ def test_a_bundle_is_one_version_of_the_registry_however_often_it_is_told(projec
         return tracking.register("lineage", project / "bundle", run_id, {"digest": digest})
 
     assert [told(digest) for digest in ("d1", "d1", "d2", "d1")] == ["1", "1", "2", "1"]
+    assert tracking.version("lineage", "d2") == "2"
+    assert tracking.version("lineage", "d3") is None
+    tracking.register("lineage", project / "bundle", run_id, {"digest": "d1", "version": "4"})
+    assert mlflow.MlflowClient().get_model_version("lineage", "1").tags["version"] == "4"
+
+
+def test_a_database_of_another_folder_gets_nothing_and_what_waits_goes_to_a_new_one(
+    project, monkeypatch, capsys
+):
+    """Its files would land in the folder it came from."""
+    tracking.send(tracking.Record(key="a", name="a"))
+    moved = project.with_name("moved")
+    shutil.copytree(project, moved)
+    monkeypatch.setenv("DERMAFLOW_ROOT", str(moved))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # which MLflow sets for its process
+    tracking.send(tracking.Record(key="b", name="b"))
+    assert "mlflow.db came from another folder" in capsys.readouterr().err
+    assert {run.info.run_name for run in runs(project)[1]} == {"a"}
+    (moved / "mlflow.db").unlink()
+    tracking.flush()
+    assert {run.info.run_name for run in runs(moved)[1]} == {"b"}
 
 
 def test_files_that_changed_before_they_were_sent_are_left_out_and_named(project):

@@ -31,11 +31,12 @@ from dermaflow.params import root
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else it tells its makers of each model that is stored
 import bentoml
-from bentoml.exceptions import NotFound
+from bentoml.exceptions import BentoMLException
 
 DECISION = "decision.json"
 PREDICTIONS = "hold_out_predictions.parquet"
 
+_ANEW = "Promote it again: `dvc repro && dermaflow models promote`."
 _needed = itemgetter("name", "tag", "version", "digest", "git_commit")
 
 Announce = Callable[[str, Path, Mapping[str, str]], Mapping[str, str]]
@@ -118,9 +119,17 @@ def is_whole(tag: str) -> bool:
     return (folder / PREDICTIONS).exists()
 
 
-def stored_folder(record: Mapping[str, Any]) -> Path:
-    """Return the folder of a promoted bundle in BentoML's store."""
-    return Path(_stored(record["tag"]).path)
+def stored(record: Mapping[str, Any]) -> bundle_format.Bundle:
+    """Read a promoted bundle from BentoML's store.
+
+    Raises:
+        BundleError: it is gone from there, damaged, or of a format that this version does not serve.
+    """
+    folder = Path(_stored(record["tag"]).path)
+    try:
+        return bundle_format.read(folder)
+    except BundleError as error:
+        raise BundleError(error.what, f"{record['tag']} in BentoML's store, {error.where}", _ANEW) from None
 
 
 def stored_predictions(record: Mapping[str, Any]) -> Path:
@@ -286,7 +295,7 @@ def serve(lineage: str) -> dict[str, Any]:
     """
     with _lock():
         record = champion(lineage)
-        bundle_format.read(stored_folder(record))
+        stored(record)
         state = champions()
         if record.get("demo") and _serves_a_real_one(state):
             raise BundleError(
@@ -314,7 +323,7 @@ def rollback(lineage: str) -> dict[str, Any]:
             )
         tag = line[-2]["tag"]
         try:
-            bundle_format.read(stored_folder(line[-2]))
+            stored(line[-2])
         except BundleError as error:
             raise BundleError(
                 f"the champion before, {tag}, can't be served: {error.what}",
@@ -372,11 +381,11 @@ def _lock() -> FileLock:
 def _stored(tag: str) -> Any:  # noqa: ANN401 - bentoml has no types
     try:
         return bentoml.models.get(tag)
-    except NotFound:
+    except (BentoMLException, ValueError) as error:  # gone; without its model.yaml; no tag at all
         raise BundleError(
-            f"the bundle {tag} is not in BentoML's store",
+            f"the bundle {tag} can't be had from BentoML's store ({str(error).rstrip('.')})",
             "bentoml models list",
-            "Promote it again: `dvc repro && dermaflow models promote`.",
+            _ANEW,
         ) from None
 
 
@@ -389,18 +398,19 @@ def _store(
     decision: Mapping[str, Any],
 ) -> dict[str, Any]:
     tag = f"{registry.name}:{bundle.digest[:12]}"
+    version = _version(registry.name, bundle.digest)
     if not is_whole(tag):
-        with suppress(NotFound):
+        with suppress(BentoMLException):
             bentoml.models.delete(tag)  # damaged
         labels = {"lineage": registry.name, "view": bundle.view.name}
-        with bentoml.models.create(tag, labels=labels, metadata=dict(provenance)) as model:
+        with bentoml.models.create(tag, labels=labels, metadata={**provenance, "version": version}) as model:
             for name in (bundle_format.FILE, card.FILE, *bundle.files):
                 Path(model.path_of(name)).write_bytes((folder / name).read_bytes())
             Path(model.path_of(PREDICTIONS)).write_bytes(predictions.read_bytes())
     return {
         "name": registry.name,
         "tag": tag,
-        "version": _version(registry.name, bundle.digest),
+        "version": version,
         "digest": bundle.digest,
         "demo": registry.demo,
         "holdout_sha256": bundle.inputs.get("holdout", ""),
@@ -411,10 +421,25 @@ def _store(
 
 
 def _version(lineage: str, bundle: str) -> str:
-    """Return the number of a bundle in its line; another gets one that no bundle ever had."""
+    """Return the number that a bundle has in its lineage; another gets one that no bundle ever had.
+
+    The store remembers what champion.json does not: what was rolled back, or stood in a file that is lost.
+    """
     state = champions()
-    known = {record["digest"]: str(record["version"]) for record in state["lineages"].get(lineage, [])}
-    return known.get(bundle) or str(1 + state["last_versions"].get(lineage, 0))
+    known = _stored_versions(lineage)
+    known |= {record["tag"]: int(record["version"]) for record in state["lineages"].get(lineage, [])}
+    last = max([state["last_versions"].get(lineage, 0), *known.values()])
+    return str(known.get(f"{lineage}:{bundle[:12]}", 1 + last))
+
+
+def _stored_versions(lineage: str) -> dict[str, int]:
+    """Version number by tag of the lineage's bundles in BentoML's store; a broken entry has none."""
+    found = {}
+    with suppress(BentoMLException):  # nothing of the lineage, or one without its model.yaml
+        for model in bentoml.models.list(lineage):
+            if "version" in model.info.metadata:
+                found[str(model.tag)] = int(model.info.metadata["version"])
+    return found
 
 
 def _crown(record: dict[str, Any], registry: RegistryParams) -> bool:

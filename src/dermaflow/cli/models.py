@@ -97,7 +97,7 @@ def list_models() -> None:
         for record in line:
             mark = "*" if record["tag"] == state.get("tag") and record is line[-1] else " "
             champion = "champion" if record is line[-1] else ""
-            commit = record["git_commit"][:10]
+            commit = str(record["git_commit"])[:10]
             print(
                 f"{mark} {name} version {record['version']:>3}  {record['tag']}  commit {commit}  {champion}"
             )
@@ -106,11 +106,10 @@ def list_models() -> None:
 @app.command()
 def show(lineage: Lineage = None) -> None:
     """Print the champion's record and its figures as JSON."""
-    from dermaflow.bundle import format as bundle_format  # noqa: PLC0415
     from dermaflow.bundle import registry  # noqa: PLC0415
 
     record = registry.champion(lineage or params.load(RegistryParams).name)
-    metrics = bundle_format.read(registry.stored_folder(record)).metrics
+    metrics = registry.stored(record).metrics
     print(json.dumps({"champion": record, "hold_out": metrics}, indent=1, sort_keys=True))
 
 
@@ -173,14 +172,14 @@ def _announce_late(lineage: str, folder: Path, digest: str) -> None:
 
 def _point_alias(record: Mapping[str, Any]) -> None:
     """Point MLflow's alias at the champion rolled back to; without a server the rollback still holds."""
-    why = "it was promoted without MLflow"
-    if record.get("mlflow_version"):
-        try:
-            tracking.set_champion(record["name"], record["mlflow_version"])
-        except Exception as error:  # noqa: BLE001 - a tracking error never costs a rollback
-            why = str(error)
-        else:
+    why = "it knows no version of this bundle"
+    try:
+        version = tracking.version(record["name"], record["digest"])
+        if version is not None:
+            tracking.set_champion(record["name"], version)
             return
+    except Exception as error:  # noqa: BLE001 - a tracking error never costs a rollback
+        why = str(error)
     sys.stderr.write(
         f"rollback: MLflow's alias `champion` of {record['name']} stays where it was ({why}); "
         "it can be set in `make ui`\n"
@@ -198,6 +197,10 @@ def _say_again(decision: Mapping[str, Any], digest: str) -> None:
 
 def _say(decision: Mapping[str, Any], digest: str, lineage: RegistryParams) -> None:
     print(f"An answer takes {decision['latency_ms']:.0f} ms here, and {decision['size_mb']:.1f} MB of disk.")
+    if not decision["promoted"] and decision["against"] == digest:
+        print(f"{digest[:12]} would not be promoted now: {decision['reason']}")
+        print("It stays champion; `dermaflow models rollback` goes back to the one before.")
+        return
     if not decision["promoted"]:
         print(f"{digest[:12]} is not promoted: {decision['reason']}")
         print("To look at it all the same: DERMAFLOW_BUNDLE=outputs/bundle make serve")

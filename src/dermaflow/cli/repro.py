@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import typer
 import yaml
@@ -15,18 +16,26 @@ import yaml
 from dermaflow import datadir, outputs, tracking
 from dermaflow.params import root
 
+REPORTS: Final = {"validate": "reports/quality", "split": "reports/splits"}
+"""Stages and what each shows beside its outputs: not byte-stable, so DVC neither keeps nor restores it."""
+
 
 def repro() -> None:
     """Run `dvc repro`; first remove outputs that dvc.yaml no longer names, then say what changed.
 
     Removed is what a stage of other params made, and whatever else lies in a folder that a stage reads as a
-    whole; other files in outputs/ stay. Exit code: that of `dvc repro`.
+    whole; other files in outputs/ stay. A stage whose pictures in reports/ are not there, since its outputs
+    came from the cache or a remote, runs once more. Exit code: that of `dvc repro`.
     """
     flow = Flow.read()
     for stale in remove_stale(flow, made(_committed()) | made(_locked())):
         print(f"removed {stale}: no stage of dvc.yaml makes it")
     start = time.monotonic()
     status, ran = _dvc_repro()
+    for stage, shown in REPORTS.items():
+        if not status and stage in flow.stages and not (root() / shown).exists():
+            print(f"{shown} is not there: {stage} makes it")
+            status, _ = _dvc_repro("--single-item", "--force", stage)
     seconds = time.monotonic() - start
     tracking.flush()  # what a failed stage found, too
     if status:
@@ -45,10 +54,10 @@ def repro() -> None:
         )
 
 
-def _dvc_repro() -> tuple[int, bool]:
+def _dvc_repro(*words: str) -> tuple[int, bool]:
     """Run `dvc repro`, passing on what it says; return its status and whether a stage ran or was restored."""
     ran = False
-    command = [sys.executable, "-m", "dvc", "repro"]
+    command = [sys.executable, "-m", "dvc", "repro", *words]
     with subprocess.Popen(command, cwd=root(), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             sys.stdout.write(line)
@@ -140,7 +149,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def first_difference(committed: dict[str, Any], now: dict[str, Any], stages: Iterable[str]) -> str | None:
-    """Name the first stage, in the order of the flow, whose record differs from the committed one.
+    """Name the first stage, in the order of the flow, whose outputs differ from the committed ones.
 
     Args:
         committed: dvc.lock as committed.
@@ -149,18 +158,20 @@ def first_difference(committed: dict[str, Any], now: dict[str, Any], stages: Ite
     """
     old = committed.get("stages", {})
     new = {name: entry for name, entry in now.get("stages", {}).items() if name in set(stages)}
-    changed = {name for name, entry in new.items() if old.get(name) != entry}
+    changed = {name for name, entry in new.items() if old.get(name, {}).get("outs") != entry.get("outs")}
     made_by = {out["path"]: name for name, entry in new.items() for out in entry.get("outs", [])}
 
-    def follows_a_change(name: str) -> bool:
-        return any(
-            maker in changed and maker != name
+    @cache
+    def steps_before(name: str) -> int:
+        makers = {
+            maker
             for dep in new[name].get("deps", [])
             for path, maker in made_by.items()
             if dep["path"] == path or path.startswith(dep["path"] + "/") or dep["path"].startswith(path + "/")
-        )
+        }
+        return max((1 + steps_before(maker) for maker in makers - {name}), default=0)
 
-    return next((name for name in sorted(changed) if not follows_a_change(name)), None)
+    return min(changed, key=lambda name: (steps_before(name), name), default=None)
 
 
 def _committed() -> dict[str, Any]:

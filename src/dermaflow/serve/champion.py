@@ -22,7 +22,8 @@ from dermaflow.errors import BundleError
 FILE: Final = "champion.json"
 PROVENANCE: Final = ("name", "version", "digest", "git_commit", "data_md5", "mlflow_run_id")
 REMEDY: Final = (
-    "Promote one: `make repro`, or `dermaflow models promote` after `dvc repro`. "
+    "Promote one: `make repro`, or `dermaflow models promote` after `dvc repro`; one that was promoted "
+    "before comes back with `dermaflow models serve`. "
     "To serve a bundle that was not promoted: DERMAFLOW_BUNDLE=outputs/bundle."
 )
 
@@ -88,7 +89,10 @@ def _promoted() -> Loaded:
         raise BundleError(f"the bundle {tag} is not in BentoML's store", FILE, REMEDY) from None
     except (BentoMLException, ValueError) as error:
         raise BundleError(f"the tag {tag} is none of BentoML's: {error}".rstrip("."), FILE, REMEDY) from None
-    bundle = bundle_format.read(folder)
+    try:
+        bundle = bundle_format.read(folder)
+    except BundleError as error:
+        raise BundleError(error.what, f"{tag} in BentoML's store, {error.where}", REMEDY) from None
     if record.get("digest", bundle.digest) != bundle.digest:
         raise BundleError(f"the bundle in BentoML's store under {tag} is another one", FILE, REMEDY)
     return Loaded(bundle, _provenance(bundle, record, "unknown"), tag)

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from dermaflow.tracking import outbox, server
 from dermaflow.tracking.record import Record, data_md5, flat, flat_params, git_commit, provenance
-from dermaflow.tracking.server import EXPERIMENT, register, runs_page, set_champion
+from dermaflow.tracking.server import EXPERIMENT, register, runs_page, set_champion, version
 
 __all__ = [
     "EXPERIMENT",
@@ -28,6 +28,7 @@ __all__ = [
     "send",
     "set_champion",
     "stage",
+    "version",
 ]
 
 

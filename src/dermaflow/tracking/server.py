@@ -58,10 +58,16 @@ def open_run(record: Record) -> tuple[Any, str, str | None]:
 
     with FileLock(root() / ".mlflow.lock"):
         client = _client()
+        local = (root() / "mlartifacts").as_uri() if client.tracking_uri == _local_uri() else None
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            local = (root() / "mlartifacts").as_uri() if client.tracking_uri == _local_uri() else None
             experiment_id = client.create_experiment(EXPERIMENT, artifact_location=local)
+        elif local and experiment.artifact_location != local:
+            raise RuntimeError(
+                "mlflow.db came from another folder: it would put files into "
+                f"{experiment.artifact_location}. "
+                "Move mlflow.db and mlartifacts/ away; what waits is sent to a new one."
+            )
         else:
             experiment_id = experiment.experiment_id
             if experiment.lifecycle_stage == "deleted":  # else nothing could be logged any more
@@ -199,13 +205,20 @@ def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, str]) -> s
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    known = client.search_model_versions(f"name = '{name}' and tags.digest = '{tags['digest']}'")
-    if known:
-        return str(known[0].version)
+    known = version(name, tags["digest"])
+    if known is not None:
+        for key, value in tags.items():  # of the last promotion
+            client.set_model_version_tag(name, known, key, value)
+        return known
     client.log_artifacts(run_id, str(bundle), "bundle")
     source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
-    version = client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags))
-    return str(version.version)
+    return str(client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags)).version)
+
+
+def version(name: str, digest: str) -> str | None:
+    """Return the version of a registered model that holds this bundle; None: there is none."""
+    known = _client().search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
+    return str(known[0].version) if known else None
 
 
 def set_champion(name: str, version: str) -> None:
@@ -236,6 +249,9 @@ def runs_page(ui: str) -> str:
 def _client() -> Any:  # noqa: ANN401 - mlflow is imported late
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_TIMEOUT", "20"
+    )  # seconds; one that hangs costs a minute at most
     import mlflow  # noqa: PLC0415
 
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
