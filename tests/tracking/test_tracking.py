@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -237,8 +238,9 @@ def test_a_database_of_another_folder_gets_nothing_and_what_waits_goes_to_a_new_
     assert "mlflow.db came from another folder" in capsys.readouterr().err
     assert {run.info.run_name for run in runs(project)[1]} == {"a"}
     (moved / "mlflow.db").unlink()
-    tracking.flush()
-    assert {run.info.run_name for run in runs(moved)[1]} == {"b"}
+    subprocess.run([sys.executable, "-c", "from dermaflow import tracking; tracking.flush()"], check=True)
+    with sqlite3.connect(moved / "mlflow.db") as database:
+        assert database.execute("select name from runs").fetchall() == [("b",)]
 
 
 def test_files_that_changed_before_they_were_sent_are_left_out_and_named(project):
