@@ -1,13 +1,16 @@
 """`dermaflow repro` tidies outputs/ before and says afterwards where the results differ."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+import yaml
 
-from dermaflow.cli import repro
+from dermaflow.cli import all_params, repro
+from dermaflow.errors import ParamsError
 from tests_paths import ROOT
 
 
@@ -65,15 +68,49 @@ def test_outside_a_project_or_with_params_that_lack_a_key_there_is_one_line(proj
         assert done.returncode == 1
         return done.stderr
 
-    assert "not inside of a DVC repository" in said("repro")
+    assert "params.yaml: no such file. Run in the project's root" in said("repro")
     assert "params.yaml: no such file. Run in the project's root" in said("models", "list")
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True, cwd=project)
     shutil.copy(ROOT / "dvc.yaml", project)
     (project / "params.yaml").write_text("releases: [isic2018]")
-    assert said("repro").startswith("error: DVC: ")
+    assert said("repro").startswith("error: params.yaml: sizes is missing")
     (project / "params.yaml").write_text("releases: [isic2018")
-    assert said("repro").startswith("error: DVC: ")
+    assert said("repro").startswith("error: params.yaml: not valid YAML")
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_preset_passes_before_anything_runs(project, preset):
+    shutil.copy(preset, project / "params.yaml")
+    all_params.check()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        ("folds", 3, "folds is 3, must be a list"),
+        ("folds", [0, 1, "two"], "folds names 'two'"),
+        ("folds", [0, 1, 5], "folds names 5, but 3 folds are dealt"),
+        ("models", {}, "models is {}, must be a list"),
+        ("models.lite0.drawn_image", 320, "models.lite0.drawn_image is no known key"),
+        ("models.lite0.stored_px", 130, "models.lite0.stored_px is 130, sizes holds"),
+        ("gate.min_macro_auc", 1.4, "gate.min_macro_auc is 1.4"),
+        ("augment.cutout.p", "often", "augment.cutout.p is 'often'"),
+        ("releases", ["isic2017"], "releases names isic2017, which data/ does not hold"),
+    ],
+)
+def test_a_slip_anywhere_in_the_params_stops_before_anything_is_removed(project, keys, value, said):
+    content = yaml.safe_load((ROOT / "presets/sample.yaml").read_text())
+    for release in content["releases"]:
+        (project / "data" / release).mkdir(parents=True)
+    *path, last = keys.split(".")
+    node = content
+    for key in path:
+        node = node[key]
+    node[last] = value
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ParamsError, match=re.escape(said)):
+        repro.repro()
 
 
 @pytest.mark.parametrize("name", LOCK)
@@ -118,6 +155,7 @@ def copying(name):
 def test_what_is_restored_from_the_cache_is_compared_like_what_ran(project, capsys):
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True, cwd=project)
+    shutil.copy(ROOT / "presets/sample.yaml", project / "params.yaml")
     (project / "outputs").mkdir()
     (project / "words.txt").write_text("some words")
 
@@ -143,6 +181,7 @@ def test_what_is_restored_from_the_cache_is_compared_like_what_ran(project, caps
 def test_pictures_that_the_cache_does_not_hold_are_made_again(project, capfd):
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True, cwd=project)
+    shutil.copy(ROOT / "presets/sample.yaml", project / "params.yaml")
     (project / "outputs").mkdir()
     (project / "words.txt").write_text("some words")
     both = copying("split")

@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from dermaflow import datadir, outputs, tracking
+from dermaflow.cli import all_params
 from dermaflow.params import root
 
 REPORTS: Final = {"validate": "reports/quality", "split": "reports/splits"}
@@ -21,12 +22,14 @@ REPORTS: Final = {"validate": "reports/quality", "split": "reports/splits"}
 
 
 def repro() -> None:
-    """Run `dvc repro`; first remove outputs that dvc.yaml no longer names, then say what changed.
+    """Run `dvc repro`; first read all params and remove outputs that dvc.yaml no longer names.
 
+    Then say what changed.
     Removed is what a stage of other params made, and whatever else lies in a folder that a stage reads as a
     whole; other files in outputs/ stay. A stage whose pictures in reports/ are not there, since its outputs
     came from the cache or a remote, runs once more. Exit code: that of `dvc repro`.
     """
+    all_params.check()
     flow = Flow.read()
     for stale in remove_stale(flow, made(_committed()) | made(_locked())):
         print(f"removed {stale}: no stage of dvc.yaml makes it")

@@ -139,7 +139,7 @@ def answer(
     start = time.perf_counter()
     bundle = runner.bundle
     filled = bundle.imputer.fill(patient)
-    values = {"age": filled.age_years, "sex": filled.sex, "site": filled.site}
+    values: dict[str, float | str] = {"age": filled.age_years, "sex": filled.sex, "site": filled.site}
     said = runner(runner.pixels([file]), vectors([filled]))
     probabilities = bundle.calibration.probabilities(said.logits)[0]  # (classes,)
     elapsed_ms = (time.perf_counter() - start) * 1000
