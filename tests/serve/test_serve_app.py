@@ -122,6 +122,14 @@ def test_a_request_without_an_answer_is_counted_by_its_status(loaded, jpeg):
     }
 
 
+def test_the_metrics_are_in_prometheus_text_format(client, jpeg):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    ask(client, jpeg)
+    shown = {family.name for family in text_string_to_metric_families(client.get("/metrics").text)}
+    assert {"dermaflow_answers", "dermaflow_predict_seconds", "dermaflow_imputed"} <= shown
+
+
 def test_an_answer_that_takes_too_long_is_a_504(loaded, jpeg, monkeypatch):
     monkeypatch.setattr(app, "ANSWER_SECONDS", 0.05)
     go = threading.Event()
@@ -496,7 +504,7 @@ def test_the_pages_need_nothing_inline_and_nothing_from_elsewhere(name):
 @pytest.mark.parametrize("path", ["/", "/info", "/api"])
 def test_every_page_links_only_to_what_exists_and_says_what_it_is_not(client, path):
     text = client.get(path).text
-    bentoml_own = {"/livez", "/readyz", "/metrics"}
+    bentoml_own = {"/livez", "/readyz"}
     for link in set(re.findall(r'(?:href|src)="([^"]+)"', text)) - bentoml_own:
         target, _, anchor = link.partition("#")
         page = client.get(target or path)

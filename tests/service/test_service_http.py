@@ -126,11 +126,11 @@ def assert_guarded(response):
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
-BENTOML_OWN = ("/livez", "/healthz", "/readyz", "/metrics", "/docs.json", "/schema.json")
+BENTOML_OWN = ("/livez", "/healthz", "/readyz", "/docs.json", "/schema.json")
 
 
 @pytest.mark.parametrize(
-    "path", [*pages.PATHS, "/model", "/openapi.json", "/nowhere", "/predict", *BENTOML_OWN]
+    "path", [*pages.PATHS, "/model", "/openapi.json", "/metrics", "/nowhere", "/predict", *BENTOML_OWN]
 )
 def test_every_response_carries_the_security_headers_and_no_cors(client, path):
     assert_guarded(client.get(path, headers={"origin": "http://elsewhere.example"}))
@@ -198,6 +198,20 @@ def test_our_figures_are_among_the_metrics(client, served):
     assert re.search(r'dermaflow_answers_total\{.*diagnosis="', text)
     assert re.search(r'dermaflow_refusals_total\{.*status="400"', text)
     assert "dermaflow_predict_seconds_count" in text
+
+
+def test_what_strangers_ask_for_leaves_no_trace_in_the_metrics(client):
+    ask(client, picture())
+    before = client.get("/metrics").text.splitlines()
+    for number in range(50):
+        assert client.get(f"/stranger-{number}").status_code == 404
+        assert client.post(f"/livez/stranger-{number}").status_code == 404
+    client.request(f"STRANGER-{number}", "/")
+    client.get("/", headers={"host": "stranger"})
+    after = client.get("/metrics")
+    assert after.headers["content-type"].startswith("text/plain; version=")
+    assert "stranger" not in after.text.lower()
+    assert len(after.text.splitlines()) == len(before)
 
 
 def test_another_server_of_the_same_store_leaves_our_figures_alone(client, served, bundle_folder, tmp_path):

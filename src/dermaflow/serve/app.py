@@ -1,4 +1,6 @@
-"""The web app: page, `/predict`, `/explain`, `/model`, their documentation; BentoML mounts it at /.
+"""The web app: page, `/predict`, `/explain`, `/model`, `/metrics`, their documentation.
+
+BentoML mounts it at /.
 
 Images and patient data live in memory for the time of one request; nothing of them is logged.
 """
@@ -9,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -48,6 +51,7 @@ def application(
             Route("/explain", _explain, methods=["POST"]),
             Route("/model", _json(describe(loaded))),
             Route("/openapi.json", _json(openapi(loaded))),
+            Route("/metrics", _metrics),
             *pages.routes(loaded),
         ],
         exception_handlers={HTTPException: _refused, 500: _failed},
@@ -99,6 +103,10 @@ async def _explain(request: Request) -> Response:
     found = await _work_off(request, evidence.explain)
     figures.count_explanation(time.perf_counter() - start)
     return JSONResponse(found.to_json())
+
+
+async def _metrics(_: Request) -> Response:
+    return Response(await asyncio.to_thread(figures.exposed), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
