@@ -17,7 +17,8 @@ from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import app, champion, evidence, form, inference, pages
 from dermaflow.serve.app import application
-from dermaflow.serve.guard import CONTENT_SECURITY_POLICY, Turnstile
+from dermaflow.serve.guard import CONTENT_SECURITY_POLICY
+from dermaflow.serve.turnstile import LEAST_BYTES, Inbox, Turnstile
 from dermaflow.taxonomy import SEXES, SITES
 from helpers_bundle import other_thing, picture, tiny_bundle
 
@@ -349,23 +350,89 @@ def test_uploads_stay_in_memory(client, monkeypatch):
     assert response.status_code == 200
 
 
-def test_a_slow_client_gets_a_408(loaded, runners, monkeypatch):
-    monkeypatch.setattr(form, "BODY_SECONDS", 0.05)
-    app = application(loaded["nine"], runners["nine"])
-    sent = []
+async def send_and_hold_on(app, body):
+    """Send the beginning of a form and no more; the status that comes back."""
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    chunks, statuses = [body, head], []
 
     async def receive():
-        await asyncio.sleep(5)
+        if not chunks:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": chunks.pop(), "more_body": True}
 
     async def send(message):
-        sent.append(message)
+        statuses.append(message.get("status"))
 
     scope = {
         "type": "http", "method": "POST", "path": "/predict", "query_string": b"", "http_version": "1.1",
         "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
     }  # fmt: skip
-    asyncio.run(app(scope, receive, send))
-    assert sent[0]["status"] == 408
+    await app(scope, receive, send)
+    return statuses[0]
+
+
+def test_a_slow_client_gets_a_408(loaded, runners, monkeypatch):
+    monkeypatch.setattr(form, "BODY_SECONDS", 0.05)
+    app = application(loaded["nine"], runners["nine"])
+    assert asyncio.run(send_and_hold_on(app, b"")) == 408
+
+
+def beside_those_who_hold_on(app, bodies, jpeg):
+    """The status of someone who sends a whole form after them, and of those of them who were given up."""
+
+    async def scene():
+        held = [asyncio.create_task(send_and_hold_on(app, body)) for body in bodies]
+        await asyncio.sleep(0.05)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            status = (await ask(client, jpeg)).status_code
+        given_up = [task.result() if task.done() else None for task in held]
+        for task in held:
+            task.cancel()
+        return status, given_up
+
+    return asyncio.run(scene())
+
+
+def test_those_who_send_a_little_and_hold_on_lock_nobody_out(loaded, runners, jpeg):
+    many = 3 * (app.RUNNING + app.WAITING)
+    shown = beside_those_who_hold_on(application(loaded["nine"], runners["nine"]), [b""] * many, jpeg)
+    assert shown == (200, [None] * many)
+
+
+def test_those_who_send_much_and_hold_on_make_room_the_oldest_first_and_are_counted(loaded, runners, jpeg):
+    narrow = application(loaded["nine"], runners["nine"], inbox=Inbox(3 * 2**20))
+    bodies = [b"", bytes(2**20), bytes(2**20), bytes(2**20)]
+    before = counted()
+    assert beside_those_who_hold_on(narrow, bodies, jpeg) == (200, [503, 503, None, None])
+    assert total(counted() - before, "refusals_total", status="503") == 2
+
+
+def test_bodies_that_arrive_are_bounded_in_bytes_and_in_number():
+    most = []
+
+    async def scene():
+        inbox = Inbox(10 * LEAST_BYTES)
+
+        async def chunk():
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": bytes(LEAST_BYTES), "more_body": True}
+
+        async def visit(chunks):
+            async with inbox.place(chunk) as receive:
+                for _ in range(chunks):
+                    await receive()
+                    most.append((inbox._bytes, len(inbox._bodies)))
+                await asyncio.sleep(0.05)
+
+        visits = await asyncio.gather(*(visit(number % 3) for number in range(40)), return_exceptions=True)
+        return [getattr(refused, "status_code", None) for refused in visits], inbox._bytes
+
+    statuses, left = asyncio.run(scene())
+    assert set(statuses) == {None, 503}
+    assert max(held for held, _ in most) <= 10 * LEAST_BYTES
+    assert max(bodies for _, bodies in most) == 10
+    assert left == 0
 
 
 def test_over_the_places_a_request_gets_a_503_with_retry_after(loaded, runners, jpeg):

@@ -23,20 +23,27 @@ from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import evidence, figures, form, inference, pages
 from dermaflow.serve.champion import Loaded
-from dermaflow.serve.guard import ANSWER_SECONDS, Turnstile, in_turn, internal_error, refuse_foreign
+from dermaflow.serve.guard import ANSWER_SECONDS, internal_error, refuse_foreign
 from dermaflow.serve.openapi import openapi
+from dermaflow.serve.turnstile import Inbox, Turnstile, in_turn
 from dermaflow.taxonomy import MALIGNANT, NAMES, SEXES, SITES
 
 RUNNING = 2
 """Answers computed at the same time; ONNX Runtime spreads each over the cores."""
 WAITING = 32
-"""Requests that may wait for their turn; more get a 503."""
+"""Requests that may wait for their turn; more get a 503. Bodies of MAX_BODY_BYTES at all places: 1.1 GiB."""
+ARRIVING_BYTES = 16 * form.MAX_BODY_BYTES
+"""Of all bodies that are arriving, 512 MiB; with those at the places bodies take 1.6 GiB at worst."""
 
 Result = TypeVar("Result")
 
 
 def application(
-    loaded: Loaded, runner: Runner | None = None, *, turnstile: Turnstile | None = None
+    loaded: Loaded,
+    runner: Runner | None = None,
+    *,
+    turnstile: Turnstile | None = None,
+    inbox: Inbox | None = None,
 ) -> Starlette:
     """Build the app of one bundle; `guard.SecurityHeaders` belongs around it.
 
@@ -44,6 +51,7 @@ def application(
         loaded: the bundle that answers.
         runner: its open networks; they may be set later as `app.state.runner`.
         turnstile: how many may work and wait.
+        inbox: how much may be arriving.
     """
     app = Starlette(
         routes=[
@@ -59,6 +67,7 @@ def application(
     app.state.loaded = loaded
     app.state.runner = runner
     app.state.turnstile = turnstile or Turnstile(RUNNING, WAITING)
+    app.state.inbox = inbox or Inbox(ARRIVING_BYTES)
     return app
 
 
@@ -114,12 +123,17 @@ async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
     state = request.app.state
     try:
         refuse_foreign(request.headers)
-        async with asyncio.timeout(ANSWER_SECONDS), state.turnstile.place() as turn:
-            sent = await form.read(request)
-            return await in_turn(
-                turn,
-                partial(work, sent.file, sent.patient, state.runner, state.loaded.model, force=sent.force),
-            )
+        async with asyncio.timeout(ANSWER_SECONDS):
+            state.turnstile.refuse_if_full()
+            async with state.inbox.place(request.receive) as receive:
+                sent = await form.read(Request(request.scope, receive))
+            async with state.turnstile.place() as turn:
+                return await in_turn(
+                    turn,
+                    partial(
+                        work, sent.file, sent.patient, state.runner, state.loaded.model, force=sent.force
+                    ),
+                )
     except DataError as error:
         figures.count_refusal(400)
         raise HTTPException(400, str(error)) from None

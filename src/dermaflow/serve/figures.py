@@ -92,5 +92,5 @@ def exposed() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest()
     workers = CollectorRegistry()
-    MultiProcessCollector(workers)
+    MultiProcessCollector(workers)  # type: ignore[no-untyped-call]
     return generate_latest(workers)

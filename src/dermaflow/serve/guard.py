@@ -1,10 +1,7 @@
-"""What stands between the network and the app: a bounded queue, and nothing foreign allowed in or out."""
+"""What stands between the network and the app: nothing foreign is allowed in or out."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -28,8 +25,6 @@ HEADERS: Final = {
 ANSWER_SECONDS: Final = 60.0
 """How long a request may take; BentoML's own limit, whose answer has no HEADERS, is longer."""
 
-Result = TypeVar("Result")
-
 
 def refuse_foreign(headers: Headers) -> None:
     """Refuse what a browser sends for a page from elsewhere; a script, which names no page, is let in.
@@ -49,17 +44,6 @@ def refuse_foreign(headers: Headers) -> None:
         raise HTTPException(
             403, "the request comes from a page of another address, not from the service's own"
         )
-
-
-async def in_turn(turn: asyncio.Semaphore, work: Callable[[], Result]) -> Result:
-    """Wait for a turn and work in a thread.
-
-    The turn ends with the work: a thread goes on when nobody waits for it any more.
-    """
-    await turn.acquire()
-    working = asyncio.create_task(asyncio.to_thread(work))
-    working.add_done_callback(lambda _: turn.release())
-    return await asyncio.shield(working)
 
 
 def internal_error() -> JSONResponse:
@@ -120,31 +104,3 @@ class JsonErrors:
             if not started:
                 await internal_error()(scope, receive, send)
             raise
-
-
-class Turnstile:
-    """Let `running` requests work and `waiting` more wait; all others get a 503 at once.
-
-    A place is taken before the body is read, so that memory is bounded too.
-    """
-
-    def __init__(self, running: int, waiting: int) -> None:
-        """Set the number of places."""
-        self._places = running + waiting
-        self._inside = 0
-        self._running = asyncio.Semaphore(running)
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[asyncio.Semaphore]:
-        """Take a place; the semaphore that comes with it is for `in_turn`.
-
-        Raises:
-            HTTPException: 503 with Retry-After, no place is left.
-        """
-        if self._inside >= self._places:
-            raise HTTPException(503, "too many requests at once, try again", {"Retry-After": "1"})
-        self._inside += 1
-        try:
-            yield self._running
-        finally:
-            self._inside -= 1
