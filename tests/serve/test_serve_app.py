@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -365,7 +366,7 @@ async def send_and_hold_on(app, body):
 
     scope = {
         "type": "http", "method": "POST", "path": "/predict", "query_string": b"", "http_version": "1.1",
-        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+        "headers": [(b"host", b"testserver"), (b"content-type", b"multipart/form-data; boundary=x")],
     }  # fmt: skip
     await app(scope, receive, send)
     return statuses[0]
@@ -531,6 +532,43 @@ def test_its_own_page_is_answered_also_behind_a_proxy_that_ends_tls(client, jpeg
     assert ask(client, jpeg).status_code == 200
 
 
+UNKNOWN = ["evil.example", "evil.example:80", "x.testserver", "127.0.0.1.evil.example", "[evil.example]", ""]
+
+
+@pytest.mark.parametrize("host", UNKNOWN)
+def test_a_name_that_leads_here_and_is_not_ours_gets_a_421_that_says_the_remedy(client, jpeg, host):
+    """DNS rebinding: to the browser the page is of the same origin."""
+    client.headers.update(
+        {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"},
+    )
+    before = counted()
+    asked = [ask(client, jpeg), ask(client, jpeg, "/explain")]
+    asked += [client.get(path) for path in (*pages.PATHS, "/model", "/openapi.json", "/metrics")]
+    for response in asked:
+        assert response.status_code == 421
+        assert "name the host in DERMAFLOW_HOSTS where the service is started" in response.json()["error"]
+    assert total(counted() - before, "refusals_total", status="421") == 2
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "LOCALHOST:3000", "127.0.0.1:3000", "192.168.0.7", "[::1]", "[2001:db8::7]:3000",
+        "testserver:81", "clinic.example", "CLINIC.example:443", socket.gethostname(),
+    ],
+)  # fmt: skip
+def test_it_answers_under_an_ip_address_its_own_names_and_those_that_it_is_told(client, host):
+    assert client.get("/model", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(("told", "status"), [("*", 200), ("a.example,*", 200), ("", 421), (" , ", 421)])
+def test_a_star_allows_every_name(loaded, monkeypatch, told, status):
+    monkeypatch.setenv("DERMAFLOW_HOSTS", told)
+    everybodys = TestClient(application(loaded["nine"]))
+    for host in UNKNOWN:
+        assert everybodys.get("/", headers={"host": host}).status_code == status
+
+
 def test_answers_of_requests_side_by_side_are_not_mixed_up(client, runners):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -624,7 +662,7 @@ def test_the_answer_fits_our_own_openapi(client, jpeg):
         jsonschema.validate(broken, schemas["Answer"])
     documented = set(document["paths"]["/predict"]["post"]["responses"])
     assert documented == set(document["paths"]["/explain"]["post"]["responses"])
-    assert documented == {"200", "400", "403", "408", "413", "415", "500", "503", "504"}
+    assert documented == {"200", "400", "403", "408", "413", "415", "421", "500", "503", "504"}
     page = client.get("/api").text
     assert {status for status in documented if f"<td>{status}</td>" in page} == documented - {"200"}
 

@@ -151,6 +151,18 @@ def test_an_address_that_is_not_there_is_said_in_json(client, method, path, stat
     assert ("allow" in response.headers) == (status == 405)
 
 
+def test_only_what_tells_nothing_answers_under_a_name_that_is_not_ours(client):
+    def asked(host):
+        page = client.get("/", headers={"host": host})
+        assert_guarded(page)
+        answer = client.post("/predict", files={"image": picture()}, headers={"host": host})
+        health = [client.get(path, headers={"host": host}) for path in ("/livez", "/readyz", "/healthz")]
+        return page.status_code, answer.status_code, {response.status_code for response in health}
+
+    assert asked("evil.example") == (421, 421, {200})
+    assert asked("clinic.example") == (200, 200, {200})
+
+
 FRAGILE = """
 from dermaflow.serve import inference
 from dermaflow.serve.service import Service

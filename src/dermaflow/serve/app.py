@@ -23,7 +23,13 @@ from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import evidence, figures, form, inference, pages
 from dermaflow.serve.champion import Loaded
-from dermaflow.serve.guard import ANSWER_SECONDS, internal_error, refuse_foreign
+from dermaflow.serve.guard import (
+    ANSWER_SECONDS,
+    internal_error,
+    known_hosts,
+    refuse_foreign,
+    refuse_unknown_host,
+)
 from dermaflow.serve.openapi import openapi
 from dermaflow.serve.turnstile import Inbox, Turnstile, in_turn
 from dermaflow.taxonomy import MALIGNANT, NAMES, SEXES, SITES
@@ -36,6 +42,7 @@ ARRIVING_BYTES = 16 * form.MAX_BODY_BYTES
 """Of all bodies that are arriving, 512 MiB; with those at the places bodies take 1.6 GiB at worst."""
 
 Result = TypeVar("Result")
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def application(
@@ -47,23 +54,29 @@ def application(
 ) -> Starlette:
     """Build the app of one bundle; `guard.SecurityHeaders` belongs around it.
 
+    It answers to the names that `guard.known_hosts` gives when it is built.
+
     Args:
         loaded: the bundle that answers.
         runner: its open networks; they may be set later as `app.state.runner`.
         turnstile: how many may work and wait.
         inbox: how much may be arriving.
     """
+    shown = {
+        "/model": _json(describe(loaded)),
+        "/openapi.json": _json(openapi(loaded)),
+        "/metrics": _metrics,
+        **pages.endpoints(loaded),
+    }
     app = Starlette(
         routes=[
             Route("/predict", _predict, methods=["POST"]),
             Route("/explain", _explain, methods=["POST"]),
-            Route("/model", _json(describe(loaded))),
-            Route("/openapi.json", _json(openapi(loaded))),
-            Route("/metrics", _metrics),
-            *pages.routes(loaded),
+            *(Route(path, _at_known_host(endpoint)) for path, endpoint in shown.items()),
         ],
         exception_handlers={HTTPException: _refused, 500: _failed},
     )
+    app.state.hosts = known_hosts()
     app.state.loaded = loaded
     app.state.runner = runner
     app.state.turnstile = turnstile or Turnstile(RUNNING, WAITING)
@@ -122,6 +135,7 @@ async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
     """Read the form, wait for a turn and work; whoever gets nothing is counted."""
     state = request.app.state
     try:
+        refuse_unknown_host(request.headers, state.hosts)
         refuse_foreign(request.headers)
         async with asyncio.timeout(ANSWER_SECONDS):
             state.turnstile.refuse_if_full()
@@ -148,7 +162,15 @@ async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
         raise
 
 
-def _json(value: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+def _at_known_host(endpoint: Endpoint) -> Endpoint:
+    async def answered(request: Request) -> Response:
+        refuse_unknown_host(request.headers, request.app.state.hosts)
+        return await endpoint(request)
+
+    return answered
+
+
+def _json(value: dict[str, Any]) -> Endpoint:
     async def endpoint(_: Request) -> Response:
         return JSONResponse(value)
 

@@ -1,6 +1,9 @@
 """What stands between the network and the app: nothing foreign is allowed in or out."""
 
+import os
+import socket
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,6 +27,51 @@ HEADERS: Final = {
 }
 ANSWER_SECONDS: Final = 60.0
 """How long a request may take; BentoML's own limit, whose answer has no HEADERS, is longer."""
+
+
+def known_hosts() -> frozenset[str]:
+    """Return the names by which the service may be asked beside IP addresses; `*` stands for all.
+
+    They are localhost, this machine's own and those in DERMAFLOW_HOSTS, separated by commas.
+    """
+    named = os.environ.get("DERMAFLOW_HOSTS", "").split(",")
+    return frozenset({"localhost", socket.gethostname().lower(), *map(_without_port, named)} - {""})
+
+
+def refuse_unknown_host(headers: Headers, known: frozenset[str]) -> None:
+    """Refuse what was sent to a name that is not the service's.
+
+    A page of another site may have its own name lead to this machine (DNS rebinding). Then nothing but the
+    Host tells it from the service's own page. An IP address can't be led elsewhere.
+
+    Args:
+        headers: the request's.
+        known: as `known_hosts` gives them.
+
+    Raises:
+        HTTPException: 421.
+    """
+    host = _without_port(headers.get("host", ""))
+    if not (host in known or "*" in known or _is_ip_address(host)):
+        raise HTTPException(
+            421,
+            f"this service is not known as {host[:100] or 'a host without a name'}: name the host in "
+            "DERMAFLOW_HOSTS where the service is started, or ask by localhost or an IP address",
+        )
+
+
+def _without_port(host: str) -> str:
+    """Return a host's name or address in small letters; an IPv6 address stands in brackets."""
+    host = host.strip().lower()
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def refuse_foreign(headers: Headers) -> None:
