@@ -27,6 +27,12 @@ def runners(loaded):
     return {view: one.open(threads=1) for view, one in loaded.items()}
 
 
+@pytest.fixture(autouse=True)
+def names(monkeypatch):
+    """What the in-process clients call the service."""
+    monkeypatch.setenv("DERMAFLOW_HOSTS", "testserver, Clinic.example:8443")
+
+
 @pytest.fixture
 def client(loaded, runners):
     with TestClient(application(loaded["nine"], runners["nine"])) as opened:

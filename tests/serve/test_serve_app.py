@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -17,7 +18,8 @@ from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import app, champion, evidence, form, inference, pages
 from dermaflow.serve.app import application
-from dermaflow.serve.guard import CONTENT_SECURITY_POLICY, Turnstile
+from dermaflow.serve.guard import CONTENT_SECURITY_POLICY
+from dermaflow.serve.turnstile import LEAST_BYTES, Inbox, Turnstile
 from dermaflow.taxonomy import SEXES, SITES
 from helpers_bundle import other_thing, picture, tiny_bundle
 
@@ -120,6 +122,14 @@ def test_a_request_without_an_answer_is_counted_by_its_status(loaded, jpeg):
         "400": 1,
         "500": 1,
     }
+
+
+def test_the_metrics_are_in_prometheus_text_format(client, jpeg):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    ask(client, jpeg)
+    shown = {family.name for family in text_string_to_metric_families(client.get("/metrics").text)}
+    assert {"dermaflow_answers", "dermaflow_predict_seconds", "dermaflow_imputed"} <= shown
 
 
 def test_an_answer_that_takes_too_long_is_a_504(loaded, jpeg, monkeypatch):
@@ -341,23 +351,89 @@ def test_uploads_stay_in_memory(client, monkeypatch):
     assert response.status_code == 200
 
 
-def test_a_slow_client_gets_a_408(loaded, runners, monkeypatch):
-    monkeypatch.setattr(form, "BODY_SECONDS", 0.05)
-    app = application(loaded["nine"], runners["nine"])
-    sent = []
+async def send_and_hold_on(app, body):
+    """Send the beginning of a form and no more; the status that comes back."""
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    chunks, statuses = [body, head], []
 
     async def receive():
-        await asyncio.sleep(5)
+        if not chunks:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": chunks.pop(), "more_body": True}
 
     async def send(message):
-        sent.append(message)
+        statuses.append(message.get("status"))
 
     scope = {
         "type": "http", "method": "POST", "path": "/predict", "query_string": b"", "http_version": "1.1",
-        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+        "headers": [(b"host", b"testserver"), (b"content-type", b"multipart/form-data; boundary=x")],
     }  # fmt: skip
-    asyncio.run(app(scope, receive, send))
-    assert sent[0]["status"] == 408
+    await app(scope, receive, send)
+    return statuses[0]
+
+
+def test_a_slow_client_gets_a_408(loaded, runners, monkeypatch):
+    monkeypatch.setattr(form, "BODY_SECONDS", 0.05)
+    app = application(loaded["nine"], runners["nine"])
+    assert asyncio.run(send_and_hold_on(app, b"")) == 408
+
+
+def beside_those_who_hold_on(app, bodies, jpeg):
+    """The status of someone who sends a whole form after them, and of those of them who were given up."""
+
+    async def scene():
+        held = [asyncio.create_task(send_and_hold_on(app, body)) for body in bodies]
+        await asyncio.sleep(0.05)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            status = (await ask(client, jpeg)).status_code
+        given_up = [task.result() if task.done() else None for task in held]
+        for task in held:
+            task.cancel()
+        return status, given_up
+
+    return asyncio.run(scene())
+
+
+def test_those_who_send_a_little_and_hold_on_lock_nobody_out(loaded, runners, jpeg):
+    many = 3 * (app.RUNNING + app.WAITING)
+    shown = beside_those_who_hold_on(application(loaded["nine"], runners["nine"]), [b""] * many, jpeg)
+    assert shown == (200, [None] * many)
+
+
+def test_those_who_send_much_and_hold_on_make_room_the_oldest_first_and_are_counted(loaded, runners, jpeg):
+    narrow = application(loaded["nine"], runners["nine"], inbox=Inbox(3 * 2**20))
+    bodies = [b"", bytes(2**20), bytes(2**20), bytes(2**20)]
+    before = counted()
+    assert beside_those_who_hold_on(narrow, bodies, jpeg) == (200, [503, 503, None, None])
+    assert total(counted() - before, "refusals_total", status="503") == 2
+
+
+def test_bodies_that_arrive_are_bounded_in_bytes_and_in_number():
+    most = []
+
+    async def scene():
+        inbox = Inbox(10 * LEAST_BYTES)
+
+        async def chunk():
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": bytes(LEAST_BYTES), "more_body": True}
+
+        async def visit(chunks):
+            async with inbox.place(chunk) as receive:
+                for _ in range(chunks):
+                    await receive()
+                    most.append((inbox._bytes, len(inbox._bodies)))
+                await asyncio.sleep(0.05)
+
+        visits = await asyncio.gather(*(visit(number % 3) for number in range(40)), return_exceptions=True)
+        return [getattr(refused, "status_code", None) for refused in visits], inbox._bytes
+
+    statuses, left = asyncio.run(scene())
+    assert set(statuses) == {None, 503}
+    assert max(held for held, _ in most) <= 10 * LEAST_BYTES
+    assert max(bodies for _, bodies in most) == 10
+    assert left == 0
 
 
 def test_over_the_places_a_request_gets_a_503_with_retry_after(loaded, runners, jpeg):
@@ -456,6 +532,43 @@ def test_its_own_page_is_answered_also_behind_a_proxy_that_ends_tls(client, jpeg
     assert ask(client, jpeg).status_code == 200
 
 
+UNKNOWN = ["evil.example", "evil.example:80", "x.testserver", "127.0.0.1.evil.example", "[evil.example]", ""]
+
+
+@pytest.mark.parametrize("host", UNKNOWN)
+def test_a_name_that_leads_here_and_is_not_ours_gets_a_421_that_says_the_remedy(client, jpeg, host):
+    """DNS rebinding: to the browser the page is of the same origin."""
+    client.headers.update(
+        {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"},
+    )
+    before = counted()
+    asked = [ask(client, jpeg), ask(client, jpeg, "/explain")]
+    asked += [client.get(path) for path in (*pages.PATHS, "/model", "/openapi.json", "/metrics")]
+    for response in asked:
+        assert response.status_code == 421
+        assert "name the host in DERMAFLOW_HOSTS where the service is started" in response.json()["error"]
+    assert total(counted() - before, "refusals_total", status="421") == 2
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "LOCALHOST:3000", "127.0.0.1:3000", "192.168.0.7", "[::1]", "[2001:db8::7]:3000",
+        "testserver:81", "clinic.example", "CLINIC.example:443", socket.gethostname(),
+    ],
+)  # fmt: skip
+def test_it_answers_under_an_ip_address_its_own_names_and_those_that_it_is_told(client, host):
+    assert client.get("/model", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(("told", "status"), [("*", 200), ("a.example,*", 200), ("", 421), (" , ", 421)])
+def test_a_star_allows_every_name(loaded, monkeypatch, told, status):
+    monkeypatch.setenv("DERMAFLOW_HOSTS", told)
+    everybodys = TestClient(application(loaded["nine"]))
+    for host in UNKNOWN:
+        assert everybodys.get("/", headers={"host": host}).status_code == status
+
+
 def test_answers_of_requests_side_by_side_are_not_mixed_up(client, runners):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -496,7 +609,7 @@ def test_the_pages_need_nothing_inline_and_nothing_from_elsewhere(name):
 @pytest.mark.parametrize("path", ["/", "/info", "/api"])
 def test_every_page_links_only_to_what_exists_and_says_what_it_is_not(client, path):
     text = client.get(path).text
-    bentoml_own = {"/livez", "/readyz", "/metrics"}
+    bentoml_own = {"/livez", "/readyz"}
     for link in set(re.findall(r'(?:href|src)="([^"]+)"', text)) - bentoml_own:
         target, _, anchor = link.partition("#")
         page = client.get(target or path)
@@ -549,7 +662,7 @@ def test_the_answer_fits_our_own_openapi(client, jpeg):
         jsonschema.validate(broken, schemas["Answer"])
     documented = set(document["paths"]["/predict"]["post"]["responses"])
     assert documented == set(document["paths"]["/explain"]["post"]["responses"])
-    assert documented == {"200", "400", "403", "408", "413", "415", "500", "503", "504"}
+    assert documented == {"200", "400", "403", "408", "413", "415", "421", "500", "503", "504"}
     page = client.get("/api").text
     assert {status for status in documented if f"<td>{status}</td>" in page} == documented - {"200"}
 

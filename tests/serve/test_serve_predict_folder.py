@@ -3,6 +3,7 @@
 import csv
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,6 +183,28 @@ def test_a_place_that_takes_no_csv_is_refused_before_any_image_is_read(loaded, i
         predict_folder.score(loaded["nine"], images, None, "full", tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         predict_folder.score(loaded["nine"], images, None, "full", tmp_path / "absent" / "a.csv")
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder that takes no file")
+def test_a_file_that_cant_be_made_is_told_before_any_image_is_read(loaded, images, monkeypatch):
+    monkeypatch.setattr(predict_folder, "predict_folder", lambda *_: pytest.fail("read"))
+    with pytest.raises(DataError, match=r"^/proc/x\.csv: it can't be written: .* Give another path"):
+        predict_folder.score(loaded["nine"], images, None, "full", Path("/proc/x.csv"))
+
+
+def test_scoring_that_fails_leaves_nothing_and_the_old_file(loaded, images, tmp_path, monkeypatch):
+    out = tmp_path / "a.csv"
+    out.write_text("old")
+
+    def stopped(*_):
+        assert len(list(tmp_path.iterdir())) == 3  # the scratch file waits
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict_folder, "predict_folder", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder.score(loaded["nine"], images, None, "full", out)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.csv", "images"]
+    assert out.read_text() == "old"
 
 
 def test_an_impossible_format_is_refused_before_any_image_is_read(loaded, tmp_path):

@@ -50,7 +50,7 @@ def champion(tmp_path_factory, bundle_folder):
 @pytest.fixture(scope="session")
 def served(champion):
     log = champion.root / "log"
-    with serving(champion.root, log=log) as address:
+    with serving(champion.root, log=log, DERMAFLOW_HOSTS="clinic.example") as address:
         yield Served(champion, address, log)
 
 

@@ -126,11 +126,11 @@ def assert_guarded(response):
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
-BENTOML_OWN = ("/livez", "/healthz", "/readyz", "/metrics", "/docs.json", "/schema.json")
+BENTOML_OWN = ("/livez", "/healthz", "/readyz", "/docs.json", "/schema.json")
 
 
 @pytest.mark.parametrize(
-    "path", [*pages.PATHS, "/model", "/openapi.json", "/nowhere", "/predict", *BENTOML_OWN]
+    "path", [*pages.PATHS, "/model", "/openapi.json", "/metrics", "/nowhere", "/predict", *BENTOML_OWN]
 )
 def test_every_response_carries_the_security_headers_and_no_cors(client, path):
     assert_guarded(client.get(path, headers={"origin": "http://elsewhere.example"}))
@@ -149,6 +149,18 @@ def test_an_address_that_is_not_there_is_said_in_json(client, method, path, stat
     response = client.request(method, path)
     assert (response.status_code, response.json()) == (status, {"error": said})
     assert ("allow" in response.headers) == (status == 405)
+
+
+def test_only_what_tells_nothing_answers_under_a_name_that_is_not_ours(client):
+    def asked(host):
+        page = client.get("/", headers={"host": host})
+        assert_guarded(page)
+        answer = client.post("/predict", files={"image": picture()}, headers={"host": host})
+        health = [client.get(path, headers={"host": host}) for path in ("/livez", "/readyz", "/healthz")]
+        return page.status_code, answer.status_code, {response.status_code for response in health}
+
+    assert asked("evil.example") == (421, 421, {200})
+    assert asked("clinic.example") == (200, 200, {200})
 
 
 FRAGILE = """
@@ -198,6 +210,20 @@ def test_our_figures_are_among_the_metrics(client, served):
     assert re.search(r'dermaflow_answers_total\{.*diagnosis="', text)
     assert re.search(r'dermaflow_refusals_total\{.*status="400"', text)
     assert "dermaflow_predict_seconds_count" in text
+
+
+def test_what_strangers_ask_for_leaves_no_trace_in_the_metrics(client):
+    ask(client, picture())
+    before = client.get("/metrics").text.splitlines()
+    for number in range(50):
+        assert client.get(f"/stranger-{number}").status_code == 404
+        assert client.post(f"/livez/stranger-{number}").status_code == 404
+    client.request(f"STRANGER-{number}", "/")
+    client.get("/", headers={"host": "stranger"})
+    after = client.get("/metrics")
+    assert after.headers["content-type"].startswith("text/plain; version=")
+    assert "stranger" not in after.text.lower()
+    assert len(after.text.splitlines()) == len(before)
 
 
 def test_another_server_of_the_same_store_leaves_our_figures_alone(client, served, bundle_folder, tmp_path):

@@ -1,4 +1,6 @@
-"""The web app: page, `/predict`, `/explain`, `/model`, their documentation; BentoML mounts it at /.
+"""The web app: page, `/predict`, `/explain`, `/model`, `/metrics`, their documentation.
+
+BentoML mounts it at /.
 
 Images and patient data live in memory for the time of one request; nothing of them is logged.
 """
@@ -9,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,41 +23,64 @@ from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import evidence, figures, form, inference, pages
 from dermaflow.serve.champion import Loaded
-from dermaflow.serve.guard import ANSWER_SECONDS, Turnstile, in_turn, internal_error, refuse_foreign
+from dermaflow.serve.guard import (
+    ANSWER_SECONDS,
+    internal_error,
+    known_hosts,
+    refuse_foreign,
+    refuse_unknown_host,
+)
 from dermaflow.serve.openapi import openapi
+from dermaflow.serve.turnstile import Inbox, Turnstile, in_turn
 from dermaflow.taxonomy import MALIGNANT, NAMES, SEXES, SITES
 
 RUNNING = 2
 """Answers computed at the same time; ONNX Runtime spreads each over the cores."""
 WAITING = 32
-"""Requests that may wait for their turn; more get a 503."""
+"""Requests that may wait for their turn; more get a 503. Bodies of MAX_BODY_BYTES at all places: 1.1 GiB."""
+ARRIVING_BYTES = 16 * form.MAX_BODY_BYTES
+"""Of all bodies that are arriving, 512 MiB; with those at the places bodies take 1.6 GiB at worst."""
 
 Result = TypeVar("Result")
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def application(
-    loaded: Loaded, runner: Runner | None = None, *, turnstile: Turnstile | None = None
+    loaded: Loaded,
+    runner: Runner | None = None,
+    *,
+    turnstile: Turnstile | None = None,
+    inbox: Inbox | None = None,
 ) -> Starlette:
     """Build the app of one bundle; `guard.SecurityHeaders` belongs around it.
+
+    It answers to the names that `guard.known_hosts` gives when it is built.
 
     Args:
         loaded: the bundle that answers.
         runner: its open networks; they may be set later as `app.state.runner`.
         turnstile: how many may work and wait.
+        inbox: how much may be arriving.
     """
+    shown = {
+        "/model": _json(describe(loaded)),
+        "/openapi.json": _json(openapi(loaded)),
+        "/metrics": _metrics,
+        **pages.endpoints(loaded),
+    }
     app = Starlette(
         routes=[
             Route("/predict", _predict, methods=["POST"]),
             Route("/explain", _explain, methods=["POST"]),
-            Route("/model", _json(describe(loaded))),
-            Route("/openapi.json", _json(openapi(loaded))),
-            *pages.routes(loaded),
+            *(Route(path, _at_known_host(endpoint)) for path, endpoint in shown.items()),
         ],
         exception_handlers={HTTPException: _refused, 500: _failed},
     )
+    app.state.hosts = known_hosts()
     app.state.loaded = loaded
     app.state.runner = runner
     app.state.turnstile = turnstile or Turnstile(RUNNING, WAITING)
+    app.state.inbox = inbox or Inbox(ARRIVING_BYTES)
     return app
 
 
@@ -101,17 +127,27 @@ async def _explain(request: Request) -> Response:
     return JSONResponse(found.to_json())
 
 
+async def _metrics(_: Request) -> Response:
+    return Response(await asyncio.to_thread(figures.exposed), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
 async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
     """Read the form, wait for a turn and work; whoever gets nothing is counted."""
     state = request.app.state
     try:
+        refuse_unknown_host(request.headers, state.hosts)
         refuse_foreign(request.headers)
-        async with asyncio.timeout(ANSWER_SECONDS), state.turnstile.place() as turn:
-            sent = await form.read(request)
-            return await in_turn(
-                turn,
-                partial(work, sent.file, sent.patient, state.runner, state.loaded.model, force=sent.force),
-            )
+        async with asyncio.timeout(ANSWER_SECONDS):
+            state.turnstile.refuse_if_full()
+            async with state.inbox.place(request.receive) as receive:
+                sent = await form.read(Request(request.scope, receive))
+            async with state.turnstile.place() as turn:
+                return await in_turn(
+                    turn,
+                    partial(
+                        work, sent.file, sent.patient, state.runner, state.loaded.model, force=sent.force
+                    ),
+                )
     except DataError as error:
         figures.count_refusal(400)
         raise HTTPException(400, str(error)) from None
@@ -126,7 +162,15 @@ async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
         raise
 
 
-def _json(value: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+def _at_known_host(endpoint: Endpoint) -> Endpoint:
+    async def answered(request: Request) -> Response:
+        refuse_unknown_host(request.headers, request.app.state.hosts)
+        return await endpoint(request)
+
+    return answered
+
+
+def _json(value: dict[str, Any]) -> Endpoint:
     async def endpoint(_: Request) -> Response:
         return JSONResponse(value)
 

@@ -4,7 +4,10 @@ The label `forced` tells requests with force=true apart: someone who was decline
 again, and such an image is counted once by those that are not forced.
 """
 
-from prometheus_client import Counter, Gauge, Histogram
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from dermaflow.serve.champion import Loaded
 from dermaflow.serve.inference import Answer
@@ -82,3 +85,12 @@ def count_refusal(status: int) -> None:
 def name_model(loaded: Loaded) -> None:
     """Say which bundle answers; called by each worker."""
     MODEL.labels(loaded.model["name"], loaded.model["version"], loaded.model["digest"]).set(1)
+
+
+def exposed() -> bytes:
+    """Return all figures in Prometheus' text format; under BentoML, those of all workers together."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest()
+    workers = CollectorRegistry()
+    MultiProcessCollector(workers)  # type: ignore[no-untyped-call]
+    return generate_latest(workers)

@@ -1,10 +1,10 @@
-"""What stands between the network and the app: a bounded queue, and nothing foreign allowed in or out."""
+"""What stands between the network and the app: nothing foreign is allowed in or out."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import os
+import socket
 from http import HTTPStatus
-from typing import Final, TypeVar
+from ipaddress import ip_address
+from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -28,7 +28,50 @@ HEADERS: Final = {
 ANSWER_SECONDS: Final = 60.0
 """How long a request may take; BentoML's own limit, whose answer has no HEADERS, is longer."""
 
-Result = TypeVar("Result")
+
+def known_hosts() -> frozenset[str]:
+    """Return the names by which the service may be asked beside IP addresses; `*` stands for all.
+
+    They are localhost, this machine's own and those in DERMAFLOW_HOSTS, separated by commas.
+    """
+    named = os.environ.get("DERMAFLOW_HOSTS", "").split(",")
+    return frozenset({"localhost", socket.gethostname().lower(), *map(_without_port, named)} - {""})
+
+
+def refuse_unknown_host(headers: Headers, known: frozenset[str]) -> None:
+    """Refuse what was sent to a name that is not the service's.
+
+    A page of another site may have its own name lead to this machine (DNS rebinding). Then nothing but the
+    Host tells it from the service's own page. An IP address can't be led elsewhere.
+
+    Args:
+        headers: the request's.
+        known: as `known_hosts` gives them.
+
+    Raises:
+        HTTPException: 421.
+    """
+    host = _without_port(headers.get("host", ""))
+    if not (host in known or "*" in known or _is_ip_address(host)):
+        raise HTTPException(
+            421,
+            f"this service is not known as {host[:100] or 'a host without a name'}: name the host in "
+            "DERMAFLOW_HOSTS where the service is started, or ask by localhost or an IP address",
+        )
+
+
+def _without_port(host: str) -> str:
+    """Return a host's name or address in small letters; an IPv6 address stands in brackets."""
+    host = host.strip().lower()
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def refuse_foreign(headers: Headers) -> None:
@@ -49,17 +92,6 @@ def refuse_foreign(headers: Headers) -> None:
         raise HTTPException(
             403, "the request comes from a page of another address, not from the service's own"
         )
-
-
-async def in_turn(turn: asyncio.Semaphore, work: Callable[[], Result]) -> Result:
-    """Wait for a turn and work in a thread.
-
-    The turn ends with the work: a thread goes on when nobody waits for it any more.
-    """
-    await turn.acquire()
-    working = asyncio.create_task(asyncio.to_thread(work))
-    working.add_done_callback(lambda _: turn.release())
-    return await asyncio.shield(working)
 
 
 def internal_error() -> JSONResponse:
@@ -120,31 +152,3 @@ class JsonErrors:
             if not started:
                 await internal_error()(scope, receive, send)
             raise
-
-
-class Turnstile:
-    """Let `running` requests work and `waiting` more wait; all others get a 503 at once.
-
-    A place is taken before the body is read, so that memory is bounded too.
-    """
-
-    def __init__(self, running: int, waiting: int) -> None:
-        """Set the number of places."""
-        self._places = running + waiting
-        self._inside = 0
-        self._running = asyncio.Semaphore(running)
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[asyncio.Semaphore]:
-        """Take a place; the semaphore that comes with it is for `in_turn`.
-
-        Raises:
-            HTTPException: 503 with Retry-After, no place is left.
-        """
-        if self._inside >= self._places:
-            raise HTTPException(503, "too many requests at once, try again", {"Retry-After": "1"})
-        self._inside += 1
-        try:
-            yield self._running
-        finally:
-            self._inside -= 1

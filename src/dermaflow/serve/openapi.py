@@ -15,6 +15,7 @@ REFUSALS: Final = {
     "408": f"The body did not arrive within {BODY_SECONDS:g} s.",
     "413": f"The request is larger than {MAX_BODY_BYTES // 2**20} MB.",
     "415": "Not multipart/form-data.",
+    "421": "Sent to a name by which the service is not known; the error says how to name it.",
     "500": "An error of the service itself; its log says where.",
     "503": "Too many requests at once; see Retry-After.",
     "504": f"No answer within {ANSWER_SECONDS:g} s.",

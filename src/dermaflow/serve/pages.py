@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from dermaflow.serve.champion import Loaded
 from dermaflow.serve.evidence import TILES
@@ -37,10 +36,10 @@ OTHER_THINGS: Final = {
 """What the page says of them, by whether the bundle can tell."""
 
 
-def routes(loaded: Loaded) -> list[Route]:
-    """Return the routes of all files of the page."""
+def endpoints(loaded: Loaded) -> dict[str, Callable[[Request], Awaitable[Response]]]:
+    """Return what answers at each address of PATHS."""
     values = _values(loaded)
-    return [Route(path, _file(HOME / name, values)) for path, name in PATHS.items()]
+    return {path: _file(HOME / name, values) for path, name in PATHS.items()}
 
 
 def blank_png() -> bytes:

@@ -8,9 +8,10 @@ import csv
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def score(
     out: Path,
     centre: str | None = None,
 ) -> tuple[list[Problem], list[str]]:
-    """Score a folder of images and write one CSV.
+    """Score a folder of images and write one CSV; its place is made sure of before any image is read.
 
     Args:
         loaded: the bundle.
@@ -77,8 +78,9 @@ def score(
             metadata.name,
             "Give the images' file names in the column image, with or without their endings.",
         )
-    scored, problems = predict_folder(loaded.open(), files, patients, centre)
-    write_csv(scored, layout, out)
+    with _replacing(out) as opened:
+        scored, problems = predict_folder(loaded.open(), files, patients, centre)
+        _write(scored, layout, opened)
     return problems, unused
 
 
@@ -163,14 +165,30 @@ def write_csv(scored: Scored, layout: str, target: Path) -> None:
     """Write the answers in a challenge's columns; the file is put in place whole.
 
     Raises:
-        DataError: no such format.
+        DataError: no such format, or no place for the CSV.
         BundleError: the bundle can't answer in it.
     """
-    cells = list(formats.lines(scored, layout))
+    with _replacing(target) as opened:
+        _write(scored, layout, opened)
+
+
+def _write(scored: Scored, layout: str, opened: TextIO) -> None:
+    csv.writer(opened, lineterminator="\n").writerows(formats.lines(scored, layout))
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[TextIO]:
+    """Open a scratch file beside `target`; on success it is renamed to it, on an error removed."""
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with scratch.open("w", encoding="utf-8", newline="") as opened:
-            csv.writer(opened, lineterminator="\n").writerows(cells)
+        opened = scratch.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise DataError(
+            f"it can't be written: {error.strerror}", str(target), "Give another path for the CSV."
+        ) from None
+    try:
+        with opened:
+            yield opened
         scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)

@@ -58,6 +58,7 @@ def _guarded(service: Any) -> Any:  # noqa: ANN401 - BentoML's own type
     name="dermaflow",
     http={"host": "127.0.0.1", "port": PORT},
     traffic={"timeout": ANSWER_SECONDS + 10},
+    metrics={"enabled": False},  # they keep each path that anybody asks for; `/metrics` is the app's own
     workers=1,
 )
 class Service:
