@@ -3,14 +3,16 @@
 from dermaflow import outputs, params, quality
 from dermaflow.errors import tell_errors
 from dermaflow.files import digest
-from dermaflow.splits.certificate import certify, refuse_leak
+from dermaflow.splits import leaks
+from dermaflow.splits.certificate import certify
 from dermaflow.splits.params import SplitParams
 
 
 def main() -> None:
     cases, patients, pairs = outputs.cases.read(), outputs.patients.read(), outputs.pairs.read()
-    refuse_leak(cases, pairs)  # before the suite, which would name rows but not how much is shared
-    folds = params.load(SplitParams).dealt(params.names("folds"))
+    settings = params.load(SplitParams)
+    leaks.refuse(cases, pairs, settings.file)  # before the suite, which would not say how much is shared
+    folds = settings.dealt(params.names("folds"))
     report = quality.validate_prepared(cases, patients, folds)
     quality.tell_warnings(report)
     quality.raise_if_critical(report, "Run `dvc repro impute`, which makes these tables anew.")

@@ -70,5 +70,5 @@ def tell_errors(work: Callable[..., object], *arguments: object) -> None:
 def _end(line: str) -> None:
     if os.environ.get("DERMAFLOW_TRACEBACK"):
         traceback.print_exc()
-    sys.stderr.write(f"error: {line}\n")
+    sys.stderr.write(f"error: {' '.join(part.strip() for part in line.splitlines())}\n")
     sys.exit(1)

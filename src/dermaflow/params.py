@@ -15,6 +15,9 @@ from dermaflow.errors import ParamsError
 
 FILE = "params.yaml"
 
+_LIKELY_PERCENT = 2
+"""From here on a share above 1 was most likely meant in per cent."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of a whole: 0 to 1."""
 
@@ -116,7 +119,9 @@ def _section(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever YAML hol
     except UnicodeDecodeError as error:
         raise ParamsError(f"not UTF-8 text: {error}", path.name, "Save it as UTF-8.") from None
     except yaml.YAMLError as error:
-        raise ParamsError(f"not valid YAML: {error}", path.name, "Mend the line named.") from None
+        raise ParamsError(
+            f"not valid YAML: {' '.join(str(error).split())}", path.name, "Mend the line named."
+        ) from None
     for part in where.split("."):
         if not isinstance(node, dict) or part not in node:
             raise ParamsError(
@@ -135,7 +140,9 @@ def _explain(error: ValidationError, where: str, path: Path) -> ParamsError:
         return ParamsError(f"{key} is missing", path.name, "Add it; presets/sample.yaml shows it.")
     value = first["input"]
     remedy = f"Set {key} to a value that fits."
-    if isinstance(value, int | float) and "less than or equal to 1" in first["msg"] and value <= 100:  # noqa: PLR2004
-        remedy = f"For {value:g} % write {value / 100:g}."
+    if isinstance(value, int | float) and "less than or equal to 1" in first["msg"]:
+        remedy = f"Set {key} to a share from 0 to 1."
+        if _LIKELY_PERCENT <= value <= 100:  # noqa: PLR2004 - 1.5 may be meant as anything
+            remedy = f"For {value:g} % write {value / 100:g}."
     message = first["msg"][0].lower() + first["msg"][1:]
     return ParamsError(f"{key} is {value!r}: {message}", path.name, remedy)

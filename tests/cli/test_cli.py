@@ -42,6 +42,16 @@ def test_what_a_user_causes_is_one_line_without_a_traceback(project, monkeypatch
     assert len(said.strip().splitlines()) == 1
 
 
+def test_an_error_that_quotes_lines_is_one_line_all_the_same(monkeypatch, capsys):
+    def told():
+        raise BundleError("a tool said: first\n  second\r\nthird", "a tool", "Mend it.")
+
+    monkeypatch.setattr(cli, "app", told)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == "error: a tool: a tool said: first second third. Mend it.\n"
+
+
 def test_wrong_usage_exits_with_2():
     assert run("models", "no-such-command").exit_code == 2
 

@@ -37,6 +37,20 @@ def test_a_share_above_one_is_explained_as_a_percentage(write):
         params.load(Fake)
 
 
+def test_a_share_that_is_no_likely_percentage_is_not_guessed_at(write):
+    write({"impute": {"max_missing": 1.5}})
+    with pytest.raises(
+        ParamsError, match=r"is 1\.5: .* equal to 1\. Set impute\.max_missing to a share from 0 to 1\.$"
+    ):
+        params.load(Fake)
+
+
+def test_yaml_that_is_none_is_one_line(project):
+    (project / "params.yaml").write_text("impute: {max_missing: 0.1\nmodels: 3\n")
+    with pytest.raises(ParamsError, match=r"^[^\n]*not valid YAML: [^\n]*line 2[^\n]*Mend the line named\.$"):
+        params.load(Fake)
+
+
 def test_an_unknown_key_is_an_error(write):
     write({"impute": {"max_mising": 0.1}})
     with pytest.raises(ParamsError, match=r"impute\.max_mising is no known key"):

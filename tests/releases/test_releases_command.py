@@ -1,6 +1,7 @@
 """`dermaflow data check` and `data link` with the three years and with collections of the archive."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -13,11 +14,34 @@ from dermaflow import cli
 from dermaflow.errors import DataError
 
 
-def run(*words):
+def run(*words, code=0):
     shown = CliRunner().invoke(cli.app, ["data", *map(str, words)])
     if shown.exception is not None and not isinstance(shown.exception, SystemExit):
         raise shown.exception
+    assert shown.exit_code == code
     return shown.stdout
+
+
+TRUTH = "ISIC2018_Task3_Training_GroundTruth.csv"
+AGES = "HAM10000_metadata.csv"
+NO_DIAGNOSIS = ("ISIC_0000003,1.0,0.0", "ISIC_0000003,0.0,0.0")
+BREAKS = {
+    "semicolons": (
+        TRUTH,
+        lambda text: text.replace(",", ";"),
+        r"row 0 \(header\): the columns .* semicolons",
+    ),
+    "an age of 850": (AGES, lambda text: text.replace("50.0", "850", 1), "row 1: 1 ages are not 0 to 120"),
+    "an image twice": (
+        TRUTH,
+        lambda text: text + text.splitlines()[1],
+        "rows 1, 4: 1 images are listed more",
+    ),
+    "no diagnosis": (TRUTH, lambda text: text.replace(*NO_DIAGNOSIS), "row 3: 1 images have no diagnosis"),
+    "a cut end": (TRUTH, lambda text: text[:-12], r"row 3: \d cells where the header has 8"),
+    "an empty file": (TRUTH, lambda text: "", "the file is empty"),
+}
+"""What breaks 2018: a table, what is done to its text, and what is said of it."""
 
 
 @pytest.fixture
@@ -35,7 +59,7 @@ def test_check_shows_what_params_names_and_every_collection(isic_folder):
     assert "isic2018 in 2018/" in shown
     assert "isic2019: absent" in shown
     assert "mine in mine/" in shown
-    assert "merged: 4 images" in shown
+    assert "merged (without isic2019): 4 images" in shown
 
 
 def test_check_gives_the_same_as_json(isic_folder):
@@ -53,6 +77,36 @@ def test_check_writes_nothing(isic_folder):
     assert sorted(path for path in isic_folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_release_is_shown_and_ends_with_1_and_is_not_linked(isic_folder, project, name):
+    file, change, said = BREAKS[name]
+    path = isic_folder / "2018" / file
+    path.write_text(change(path.read_text()))
+    (project / "data.dvc").write_text("meta: {source: demo}\n")
+    (project / "data" / "isic2018").mkdir(parents=True)
+    before = {entry: entry.is_file() and entry.read_bytes() for entry in project.rglob("*")}
+    shown = run("check", isic_folder, code=1)
+    assert re.search(rf"isic2018 in 2018/ can't be used: {file}[^\n]*{said}", shown)
+    assert "mine in mine/\n" in shown
+    assert "merged (without isic2018, isic2019): 3 images" in shown
+    with pytest.raises(DataError, match=rf"^isic2018: {file}.*{said}.*\. \w.*\.$"):
+        run("link", isic_folder)
+    assert {entry: entry.is_file() and entry.read_bytes() for entry in project.rglob("*")} == before
+
+
+def test_a_release_without_its_needed_table_is_not_linked_and_the_others_broken_are_named(isic_folder):
+    (isic_folder / "2020").mkdir()
+    write(isic_folder / "mine" / "metadata.csv", ["isic_id"])
+    told = json.loads(run("check", isic_folder, "--json", code=1))
+    assert "no train.csv" in told["releases"]["isic2020"]["problem"]
+    assert told["releases"]["isic2019"]["absent"]
+    assert told["merged"]["without"] == ["isic2019", "isic2020", "mine"]
+    with pytest.raises(
+        DataError, match=r"^isic2020: .*/2020: no train\.csv\. Download it .* So too mine: see"
+    ):
+        run("link", isic_folder)
+
+
 def test_data_itself_may_be_linked_again(isic_folder, project):
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True, cwd=project)
@@ -64,8 +118,8 @@ def test_data_itself_may_be_linked_again(isic_folder, project):
 def test_a_collection_whose_name_cannot_be_one_is_named_with_the_remedy(isic_folder):
     write_archive(isic_folder / "my collection")
     write_archive(isic_folder / ".trash")
-    shown = run("check", isic_folder)
-    assert "my collection: absent" in shown
+    shown = run("check", isic_folder, code=1)
+    assert "my collection: data: 'my collection' can't name a release" in shown
     assert "rename its folder" in shown
     assert ".trash" not in shown
     with pytest.raises(DataError, match="'my collection' can't name a release"):

@@ -123,7 +123,14 @@ def test_a_row_twice_is_named_with_both_places(table):
 
 def test_another_encoding_is_named(table):
     table[2].write_bytes(table[2].read_text().encode("utf-16"))
-    refused(table, "is not UTF-8. Save the table as CSV in UTF-8")
+    refused(table, "line 1: byte 0xff is not UTF-8. Save the table as CSV in UTF-8")
+
+
+def test_a_cell_in_another_encoding_is_named_with_its_line(table):
+    head, first, *rest = table[2].read_bytes().splitlines()
+    for mark in (b"", b"\xef\xbb\xbf"):
+        table[2].write_bytes(b"\r\n".join([mark + head, first, rest[0] + b"\xe9", *rest[1:]]))
+        refused(table, "line 3: byte 0xe9 is not UTF-8")
 
 
 @pytest.mark.parametrize("name", ONE_HOT)
@@ -174,6 +181,20 @@ def test_a_quote_that_is_never_closed_is_named(table):
     refused(table, r"never closed|cells where the header has")
 
 
+def test_a_quote_open_to_the_end_is_named_with_its_row_and_never_hides_rows(table):
+    """In the last column the row has as many cells as the header, and the rest of the file is one of them."""
+    head, first, *rest = (line for line in lines(table[2]) if '"' not in line)
+    start, _, last = first.rpartition(",")
+    for end in ("\n", "\r\n"):
+        save(table[2], [head, f'{start},"{last}', *rest], end)
+        refused(
+            table, rf"row 1: a quote is never closed: {len(rest)} more lines, to the end .*\. Close or remove"
+        )
+    start, _, last = head.rpartition(",")
+    save(table[2], [f'{start},"{last}', first, *rest])
+    refused(table, r"row 0 \(header\): a quote is never closed")
+
+
 # Accepted, and said so
 
 
@@ -201,6 +222,18 @@ def test_blank_rows_are_accepted_and_said(table):
     accepted(
         table, "2 blank rows, left out", lambda path: save(path, [lines(path)[0], "", *lines(path)[1:], ",,"])
     )
+
+
+def test_a_line_break_within_a_quoted_cell_is_accepted_and_said(table):
+    head, *rest = lines(table[2])
+    for last in ("y", '"y\nz"'):
+        rows = [f"{head},more", *(f'{row},"a\nb"' for row in rest[:-1]), f"{rest[-1]},{last}"]
+        breaks = len(rest) - (last == "y")
+        accepted(
+            table,
+            f"{breaks} line breaks within cells" if breaks else "",
+            lambda path, rows=rows: save(path, rows),
+        )
 
 
 def test_further_columns_and_spaces_are_accepted(table):

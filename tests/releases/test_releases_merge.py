@@ -104,11 +104,14 @@ def test_check_tells_what_is_there_and_what_is_missing(tmp_path):
     assert first.classes == {"AKIEC": 1, "MEL": 1, "NV": 1}
     assert first.files["validation"] is None
     assert absent.folder is None
-    assert "semicolons" in broken.problem
+    assert "semicolons" in str(broken.problem)
     assert report.merged["rows"] == 3
     assert report.merged["with_image"] == 2
+    assert [item.release for item in report.broken] == ["isic2020"]
     text = report.to_text()
     assert "isic2019: absent" in text
+    assert "isic2020 in 2020/ can't be used: train.csv, row 0 (header): the columns are separated by" in text
+    assert "merged (without isic2019, isic2020): 3 images" in text
     assert "found     ISIC2018_Task3_Training_GroundTruth.csv" in text
     assert "ISIC2018_Task3_Validation_GroundTruth.csv (optional" in text
     assert "2 images (1 absent)" in text
@@ -173,6 +176,15 @@ def test_check_says_where_a_needed_table_comes_from(tmp_path):
     assert "metadata.csv (needed; from the ISIC Archive: `isic image download" in text
 
 
+def test_check_shows_the_other_releases_where_a_zip_of_one_is_damaged(tmp_path):
+    write_2019(tmp_path / "2019")
+    write(tmp_path / "2018" / "ISIC2018_Task3_Training_GroundTruth.zip", ["no zip"])
+    report = check.check(tmp_path, ["isic2018", "isic2019"])
+    assert [item.release for item in report.broken] == ["isic2018"]
+    assert "GroundTruth.zip: not a whole zip file" in report.to_text()
+    assert report.merged["rows"] == 4
+
+
 def test_check_opens_no_image_and_names_two_files_of_one_id(tmp_path):
     write_2019(tmp_path / "2019")
     folder = tmp_path / "2019" / "ISIC_2019_Training_Input"
@@ -181,7 +193,7 @@ def test_check_opens_no_image_and_names_two_files_of_one_id(tmp_path):
     assert check.check(tmp_path, ["isic2019"]).complete
     write(folder / "deep" / "ISIC_0000001.png", [])
     report = check.check(tmp_path, ["isic2019"])
-    assert "1 image ids have two files" in report.releases[0].problem
+    assert "1 image ids have two files" in str(report.releases[0].problem)
 
 
 @pytest.mark.isic

@@ -90,6 +90,17 @@ def test_words_that_mean_the_same_are_accepted(tmp_path):
     assert own.read(write(tmp_path, rows), 1).to_dict() == {"a": "0", "b": "hold_out", "c": "hold_out"}
 
 
+def test_folds_as_pandas_saves_a_column_with_gaps_are_those_numbers(tmp_path):
+    rows = {"image": ["a", "b", "c"], "split": ["train", "train", "hold_out"], "fold": [0, 1, None]}
+    pd.DataFrame(rows).to_csv(tmp_path / "mine.csv", index=False)
+    assert "a,train,0.0" in (tmp_path / "mine.csv").read_text()
+    assert own.read(tmp_path / "mine.csv", 2).to_dict() == {"a": "0", "b": "1", "c": "hold_out"}
+    with pytest.raises(
+        DataError, match=r"rows 1, 2, 3: 3 rows have a fold that does not fit: 0\.5, 2\.0, 1\.0"
+    ):
+        own.read(write(tmp_path, [("a", "train", 0.5), ("b", "train", 2.0), ("c", "hold_out", 1.0)]), 2)
+
+
 def test_an_absent_file_and_an_absent_column_are_named(tmp_path):
     with pytest.raises(DataError, match=r"split\.file: none\.csv: no such file"):
         own.read(tmp_path / "none.csv", 3)
@@ -97,14 +108,20 @@ def test_an_absent_file_and_an_absent_column_are_named(tmp_path):
         own.read(write(tmp_path, [("a", "train")], "image,split"), 3)
 
 
-def test_strangers_and_empty_places_are_named(ours, tmp_path):
+def test_strangers_and_empty_places_are_named_with_file_and_row(ours, tmp_path):
     table = exported(ours, world())[["image", "split", "fold"]]
-    more = [*table.itertuples(index=False), ("ISIC_9999999", "train", "0")]
-    with pytest.raises(DataError, match="1 images are in no table: ISIC_9999999"):
-        split(world(), own=own.read(write(tmp_path, more), 3))
-    less = [row for row in table.itertuples(index=False) if row.fold != "2"]
-    with pytest.raises(DataError, match="no image that can be used stands in 2"):
-        split(world(), own=own.read(write(tmp_path, less), 3))
+    rows = [("ISIC_9999999", "train", "0"), *table.itertuples(index=False)]
+    with pytest.raises(DataError, match=r"^mine\.csv, row 1: 1 images are in no table: ISIC_9999999\. "):
+        split(world(), own=own.read(write(tmp_path, rows), 3), file="mine.csv")
+    less = [row for row in rows[1:] if row[2] != "2"]
+    with pytest.raises(DataError, match=r"^mine\.csv: no image .* stands in 2: no row says 2\. List images"):
+        split(world(), own=own.read(write(tmp_path, less), 3), file="mine.csv")
+    lone = [(image, part, "1" if fold == "2" else fold) for image, part, fold in rows[1:]]
+    lone[4] = (lone[4][0], "train", "2")
+    absent = facts_of(world(), absent=[lone[4][0]])
+    said = rf"stands in 2: 1 listed for 2 are dropped: {lone[4][0]} \(row 5, no image file\)\. "
+    with pytest.raises(DataError, match=said):
+        split(world(), absent, own=own.read(write(tmp_path, lone), 3), file="mine.csv")
 
 
 def test_the_export_gives_hold_out_labels_away_only_when_asked(ours):

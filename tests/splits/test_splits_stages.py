@@ -14,6 +14,7 @@ from dermaflow import outputs
 from dermaflow.errors import DataError, LeakError
 from dermaflow.impute import fitting
 from dermaflow.impute.params import ImputeParams
+from dermaflow.splits import leaks
 from tests_paths import ROOT
 
 
@@ -33,17 +34,43 @@ def write_prepared(result):
     outputs.patients.write(fitting.apply_table(fit.imputer, used))
 
 
-def test_certify_counts_what_a_leaking_split_file_shares_and_says_how_to_mend_it(stage):
+def test_certify_names_what_a_leaking_split_file_shares_and_the_file_and_how_to_mend_it(stage, project):
     cases = split(world()).cases.set_index("image_id")
     listed = cases.split.where(cases.split == "hold_out", cases.fold.astype("str"))
     held = cases[cases.split == "hold_out"]
-    listed[held.index[held.group.duplicated(keep=False)][0]] = "1"
+    moved = held.index[held.group.duplicated(keep=False)][0]
+    stays = held.index[(held.group == held.group[moved]) & (held.index != moved)][0]
+    listed[moved] = "1"
     write_prepared(split(world(), own=listed))
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["split"]["file"] = "mine.csv"
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    lesion = cases.lesion_id[moved]
     with pytest.raises(
-        LeakError, match=r"1 group in both train and hold_out; .* in a split file of your own"
-    ):
+        LeakError,
+        match=r"^cases\.parquet, dealt by splits/mine\.csv: .*1 group in both train and hold_out; .*: "
+        rf"lesion {lesion} has {moved} in fold 1 and {stays} in hold_out; group \d+ has .*"
+        r" in a split file of your own",
+    ) as caught:
         stage("certify")
+    assert "\n" not in str(caught.value)
     assert not outputs.path(outputs.certificate).exists()
+
+
+def test_a_leak_names_three_ids_of_a_kind_and_parted_pairs():
+    result = split(world())
+    cases = result.cases.copy()
+    a, b = (cases.index[(cases.split == "train") & (cases.fold == fold)][:4] for fold in (0, 1))
+    cases.loc[a, "patient_id"] = cases.loc[b, "patient_id"] = ["P1", "P2", "P3", "P4"]
+    row = {"kind": "near", "hamming": 3, "correlation": 0.97, "joined": True}
+    one, other = cases.image_id[a[0]], cases.image_id[b[0]]
+    result.pairs.loc[len(result.pairs)] = {"image_a": other, "image_b": one, **row}
+    with pytest.raises(LeakError, match=r"^cases\.parquet: 4 patients in both fold 0 and fold 1; ") as caught:
+        leaks.refuse(cases, result.pairs, None)
+    assert f": patient P1 has {other} in fold 1 and {one} in fold 0; patient P2 has " in caught.value.what
+    assert "patient P3" in caught.value.what
+    assert "patient P4" not in caught.value.what
+    assert caught.value.what.endswith(f"; near pair {other} in fold 1 and {one} in fold 0")
 
 
 def test_certify_does_not_send_people_to_the_published_files(stage):

@@ -27,7 +27,8 @@ def check(
     """Print what a folder holds of each release and what is missing. Opens no image and writes nothing.
 
     Looks for the releases that params.yaml names, and for every year and collection (a folder with the
-    metadata.csv of isic-cli) that is there. Example: dermaflow data check ~/isic
+    metadata.csv of isic-cli) that is there. Exit 1: a release that is there can't be used; the others are
+    shown all the same. Example: dermaflow data check ~/isic
     """
     from dermaflow.releases import check as checking  # noqa: PLC0415
 
@@ -36,6 +37,8 @@ def check(
     more = [name for name in _held(folder) if name not in wanted]
     report = checking.check(folder, [*wanted, *more])
     print(json.dumps(report.to_json(), indent=1, sort_keys=True) if as_json else report.to_text())
+    if report.broken:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -43,7 +46,8 @@ def link(folder: Folder) -> None:
     """Make FOLDER the project's data: links in data/, hashes in data.dvc (no second copy).
 
     Takes the years 2018 to 2020 and every folder that isic-cli downloaded. Checks the folder first and prints
-    what it found. Example: dermaflow data link ~/isic
+    what it found. Exit 1: a release there can't be used; then nothing is changed.
+    Example: dermaflow data link ~/isic
     """
     from dermaflow.releases import READERS, find_release  # noqa: PLC0415
     from dermaflow.releases import check as checking  # noqa: PLC0415
@@ -56,7 +60,9 @@ def link(folder: Folder) -> None:
             str(folder),
             "Name a folder that holds isic2018/ (or 2018/) and so on; `dermaflow data download` gets one.",
         )
-    print(checking.check(folder, list(found)).to_text())
+    report = checking.check(folder, list(found))
+    print(report.to_text())
+    report.refuse_broken()
     drawn = [folder / name for name in ("masks", "lesion_masks")]
     masks = next((place for place in drawn if place.is_dir() and any(place.iterdir())), None)
     datadir.put({**found, **({datadir.MASKS: masks} if masks else {})}, source="isic")

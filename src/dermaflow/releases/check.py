@@ -8,7 +8,7 @@ from typing import Any, Final
 import pandas as pd
 
 from dermaflow import sources
-from dermaflow.errors import DermaflowError
+from dermaflow.errors import DataError, DermaflowError, first_ten
 from dermaflow.releases import published
 from dermaflow.releases.archive import ASIDE
 from dermaflow.releases.dispatch import find_release, image_folders, read, reader
@@ -26,6 +26,7 @@ class ReleaseCheck:
         folder: where it lies, as found; None if nowhere.
         files: each table's file name, or None if it is missing.
         problem: why the tables can't be used; None if they can.
+        absent: whether there is no folder of it, which is a problem only to who asked for it.
         rows: number of rows in each part.
         images: image files of listed ids in each part, in this release's own folders.
         elsewhere: images of each part but test and validation whose file only another release's training
@@ -41,7 +42,8 @@ class ReleaseCheck:
     release: str
     folder: str | None
     files: dict[str, str | None] = field(default_factory=dict)
-    problem: str | None = None
+    problem: DermaflowError | None = None
+    absent: bool = False
     rows: dict[str, int] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
     elsewhere: dict[str, int] = field(default_factory=dict)
@@ -51,6 +53,10 @@ class ReleaseCheck:
     missing: dict[str, float] = field(default_factory=dict)
     duplicates: int = 0
     accepted: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dictionary."""
+        return {**vars(self), "problem": None if self.problem is None else str(self.problem)}
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,32 @@ class DataCheck:
         """Whether every release asked for can be read."""
         return all(item.problem is None for item in self.releases)
 
+    @property
+    def broken(self) -> tuple[ReleaseCheck, ...]:
+        """The releases that are there and can't be used."""
+        return tuple(item for item in self.releases if item.problem is not None and not item.absent)
+
+    def refuse_broken(self) -> None:
+        """Make sure that every release that is there can be used.
+
+        Raises:
+            DataError: the problem of the first that can't be, and which others have one.
+        """
+        for item in self.broken[:1]:
+            assert item.problem is not None  # noqa: S101 - or it would not be broken
+            more = [other.release for other in self.broken[1:]]
+            raise DataError(
+                item.problem.what,
+                f"{item.release}: {item.problem.where}",
+                item.problem.remedy + (f" So too {first_ten(more)}: see above." if more else ""),
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary."""
         return {
             "complete": self.complete,
             "merged": self.merged,
-            "releases": {item.release: dict(vars(item)) for item in self.releases},
+            "releases": {item.release: item.to_json() for item in self.releases},
         }
 
     def to_text(self) -> str:
@@ -78,8 +104,10 @@ class DataCheck:
         lines = [line for item in self.releases for line in _lines(item)]
         if self.merged:
             rows, kept, there = (self.merged[key] for key in ("rows", "after_duplicates", "with_image"))
+            without = self.merged["without"]
+            merged = "merged" + (f" (without {', '.join(without)})" if without else "")
             lines += [
-                f"merged: {rows:,} images, {kept:,} without official duplicates, {there:,} with a file",
+                f"{merged}: {rows:,} images, {kept:,} without official duplicates, {there:,} with a file",
                 f"  classes   {_counts(self.merged['classes'])}",
             ]
         return "\n".join(lines)
@@ -93,28 +121,33 @@ def check(data: Path, releases: Iterable[str]) -> DataCheck:
         releases: names as in params.yaml.
 
     Returns:
-        The findings; a release that can't be read has its problem, and is left out of the merge.
+        The findings; a release that can't be read has its problem, and the merge is without it.
     """
     found: list[ReleaseCheck] = []
     tables: dict[str, pd.DataFrame] = {}
     present: dict[str, dict[str, set[str]]] = {}
     for release in releases:
         try:
+            module = reader(release)
+        except DermaflowError as error:  # no name for one
+            found.append(ReleaseCheck(release, None, problem=error))
+            continue
+        try:
             folder = find_release(data, release)
         except DermaflowError as error:
-            found.append(ReleaseCheck(release, None, problem=str(error)))
+            found.append(ReleaseCheck(release, None, problem=error, absent=True))
             continue
-        module = reader(release)
         within = getattr(module, "WITHIN", ())
-        files = {name: _file(folder, names, within) for name, names in module.FILES.items()}
+        files: dict[str, str | None] = {}
         images: dict[str, set[str]] = {}
         with published.noting() as notes:
             try:
+                files = {name: _file(folder, names, within) for name, names in module.FILES.items()}
                 images = _images(release, folder)
                 table = read(release, folder)
             except DermaflowError as error:
-                counts = {part: len(ids) for part, ids in images.items()}
-                found.append(ReleaseCheck(release, folder.name, files, str(error), images=counts))
+                counts = {part: len(ids) for part, ids in images.items() if ids}
+                found.append(ReleaseCheck(release, folder.name, files, error, images=counts))
                 continue
         tables[release] = table
         present[release] = images
@@ -125,7 +158,10 @@ def check(data: Path, releases: Iterable[str]) -> DataCheck:
         for item in found
     ]
     trained_on = set().union(*(images["train"] for images in present.values()))  # all that locate takes
-    return DataCheck(tuple(shared), _merged(tables, trained_on) if tables else {})
+    if not tables:
+        return DataCheck(tuple(shared))
+    without = [item.release for item in found if item.release not in tables]
+    return DataCheck(tuple(shared), {**_merged(tables, trained_on), "without": without})
 
 
 def _file(folder: Path, names: list[str], within: tuple[str, ...]) -> str | None:
@@ -203,9 +239,10 @@ def _merged(tables: dict[str, pd.DataFrame], present: set[str]) -> dict[str, Any
 
 def _lines(item: ReleaseCheck) -> list[str]:
     if item.folder is None:
-        return [f"{item.release}: absent ({item.problem})"]
+        return [f"{item.release}: " + (f"absent ({item.problem})" if item.absent else str(item.problem))]
     module = reader(item.release)
-    lines = [f"{item.release} in {item.folder}/" + (f": {item.problem}" if item.problem else "")]
+    problem = f" can't be used: {item.problem}" if item.problem else ""
+    lines = [f"{item.release} in {item.folder}/{problem}"]
     instead = getattr(module, "INSTEAD", {})
     for name, file in item.files.items():
         other = item.files.get(instead.get(name, ""))
@@ -223,7 +260,7 @@ def _lines(item: ReleaseCheck) -> list[str]:
             f"  {part:<10}{number:>7,} rows, {there:>7,} images{borrowed}" + _absent(number - there - more)
         )
     lines += [
-        f"  {part:<10}{item.images[part]:>7,} images, no table"
+        f"  {part:<10}{item.images[part]:>7,} images" + ("" if item.problem else ", no table")
         for part in sorted(set(item.images) - set(item.rows))
     ]
     if item.classes:

@@ -168,9 +168,10 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
             content = path.read_bytes()
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"byte {error.start} is not UTF-8",
-            name,
+            f"byte {error.object[error.start]:#04x} is not UTF-8",
+            f"{name}, line {line}",
             "Save the table as CSV in UTF-8 (not UTF-16, not Excel).",
         ) from None
     except (OSError, *DAMAGED) as error:
@@ -211,6 +212,17 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
             f"{name}, line {reader.line_num}",
             "Look for a quote that is never closed, before or on that line.",
         ) from None
+    broken = reader.line_num - len(every)
+    if broken and _open_quote(text, reader.dialect.delimiter):
+        rows = sum(any(cell.strip() for cell in line) for line in every)
+        more = every[-1][-1].rstrip().count("\n")
+        raise DataError(
+            f"a quote is never closed: {more} more lines, to the end of the file, stand within one cell",
+            f"{name}, row {rows - 1}" + (" (header)" if rows == 1 else ""),
+            "Close or remove it; the slip may be a quote of an earlier row.",
+        )
+    if broken:
+        note(name, f"{broken} line breaks within cells")
     lines = [line for line in every if line and any(cell.strip() for cell in line)]
     if not lines:
         raise DataError("the file is empty", name, "Download it again.")
@@ -244,6 +256,15 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
             for title, cells in zip(header, columns, strict=True)
         }
     )
+
+
+def _open_quote(text: str, delimiter: str) -> bool:
+    """Tell whether a quote is still open at the end of a text: then a row put behind it is no row."""
+    end = ["end"]
+    lines = io.StringIO(f"{text}\n{end[0]}", newline="")
+    for line in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
+        last = line
+    return last != end
 
 
 def _rename(table: Published, columns: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -86,7 +86,7 @@ def split(
     if own is None:
         placed = _place(rows, group, params, folds)
     else:
-        placed = own_splits.place(rows["image_id"], own, kept, folds)
+        placed = own_splits.place(rows["image_id"], own, why, folds, params.file)
     cases = _cases(rows, why, group, placed)
     book = _ledger(cases, pairs, params, compared, conflicts)
     return Split(
