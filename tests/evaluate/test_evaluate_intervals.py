@@ -66,6 +66,12 @@ def test_a_figure_that_is_mostly_undefined_has_no_interval():
     assert intervals.interval(np.array([0.5, 0.5, np.nan])) == (0.5, 0.5)
 
 
+def test_between_the_ends_of_an_interval_lie_95_percent_of_the_resamples(rng):
+    replicates = rng.permutation(rng.normal(size=1001))
+    ranked = np.sort(replicates)
+    assert intervals.interval(replicates) == pytest.approx((ranked[25], ranked[975]))
+
+
 def test_repeating_every_case_within_its_group_does_not_narrow_the_interval(rng):
     """Twenty copies of an image are one witness, not twenty."""
     correct = (rng.random(50) < 0.7).astype(float)

@@ -17,7 +17,7 @@ from dermaflow.evaluate import figures, members, openings, shortcuts, subgroups
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.evaluation import evaluate_model
 from dermaflow.evaluate.params import EvaluateParams
-from dermaflow.taxonomy import NINE, SEVEN
+from dermaflow.taxonomy import MALIGNANT, NINE, SEVEN
 from tests_paths import ROOT
 from tests_predictions import made_cases, made_funnel, made_members
 
@@ -50,23 +50,43 @@ def answers(world):
 
 
 def test_the_headline_is_that_of_scikit_learn(evaluation, answers):
-    from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
+    from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss, roc_auc_score
 
     found = evaluation.metrics["hold_out"]
     decided = answers.decision.argmax(axis=1)
     mel = answers.probability[:, 0]
+    bad = [index for index, code in enumerate(NINE.classes) if code in MALIGNANT]
     slow = {
         "balanced_accuracy": balanced_accuracy_score(answers.target, decided),
         "melanoma_auc": roc_auc_score(answers.target == 0, mel),
+        "malignant_auc": roc_auc_score(np.isin(answers.target, bad), answers.probability[:, bad].sum(axis=1)),
         "macro_auc": roc_auc_score(answers.target, answers.probability, multi_class="ovr", average="macro"),
         "accuracy": (answers.probability.argmax(axis=1) == answers.target).mean(),
         "log_loss": log_loss(answers.target, answers.probability),
+        "brier": brier_score_loss(answers.target, answers.probability, labels=range(9), scale_by_half=False),
     }
     for name, value in slow.items():
         assert found[name]["value"] == pytest.approx(value, abs=1e-6), name
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
     assert found["cases"] == 120
     assert found["groups"] == 60
+
+
+def test_the_row_of_each_diagnosis_is_that_of_scikit_learn(evaluation, answers):
+    """Sensitivity and specificity go by the decision scores, the two areas by the probabilities."""
+    from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
+
+    decided = answers.decision.argmax(axis=1)
+    for index, code in enumerate(NINE.classes):
+        truth, said, called = answers.target == index, answers.probability[:, index], decided == index
+        slow = {
+            "cases": truth.sum(),
+            "sensitivity": recall_score(truth, called),
+            "specificity": recall_score(~truth, ~called),
+            "auc": roc_auc_score(truth, said),
+            "average_precision": average_precision_score(truth, said),
+        }
+        assert evaluation.metrics["hold_out"]["per_class"][code] == pytest.approx(slow, abs=1e-6), code
 
 
 def test_the_challenges_figures_have_stable_keys(evaluation, answers):
