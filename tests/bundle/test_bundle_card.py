@@ -45,3 +45,16 @@ def test_a_card_says_that_nothing_tells_images_of_other_things(tmp_path):
     figures = {"macro_auc": {"value": 0.5}, "cases": 1, "groups": 1}
     text = card.render(replace(tiny_bundle(tmp_path, detector=False), metrics=figures), [])
     assert "Nothing tells them" in text
+
+
+def test_a_card_says_where_there_are_too_few_patients_or_lesions(tmp_path):
+    alone, nothing = {"value": 0.5, "low": None, "high": None}, dict.fromkeys(("value", "low", "high"))
+    subgroup = {"balanced_accuracy": nothing, "melanoma_auc": nothing, "cases": 30}
+    figures = {"balanced_accuracy": alone, "by_sex": {"male": subgroup}, "cases": 60, "groups": 2}
+    text = card.render(replace(tiny_bundle(tmp_path, detector=False), metrics=figures), [])
+    assert "| Balanced accuracy | 0.500 |" in text
+    assert "| Groups | 2 |\n\nToo few patients or lesions for intervals.\n" in text
+    assert "Too few cases, patients or lesions for figures (cases): sex: male (30)." in text
+    known = figures | {"balanced_accuracy": alone | {"low": 0.4, "high": 0.6}}
+    text = card.render(replace(tiny_bundle(tmp_path, detector=False), metrics=known), [])
+    assert "for intervals" not in text

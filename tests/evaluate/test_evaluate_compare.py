@@ -7,6 +7,7 @@ import pytest
 from dermaflow.errors import DataError
 from dermaflow.evaluate import members
 from dermaflow.evaluate.compare import against_champion, challenge
+from dermaflow.evaluate.intervals import MIN_GROUPS
 from dermaflow.taxonomy import NINE, SEVEN, change_view
 from tests_predictions import made_cases, made_members
 
@@ -97,6 +98,19 @@ def test_a_loss_in_one_figure_alone_is_enough(world, lost):
     for figure in columns:
         high = found.figures[figure]["difference"]["high"]
         assert high < 0 if figure == lost else high == 0
+
+
+def test_of_few_groups_neither_of_two_models_is_worse(world):
+    cases, holdout, tables = world
+    for groups, told in ((1, False), (MIN_GROUPS - 1, False), (MIN_GROUPS, True)):
+        joined = cases.assign(group=np.arange(len(cases)) // 10 % groups)
+        found = challenge(tables["good"], tables["bad"], holdout, joined, bootstrap=200)
+        assert found.worse is told
+        for figure in ("balanced_accuracy", "melanoma_auc"):
+            gap = found.figures[figure]["difference"]
+            assert gap["value"] < -0.1
+            assert [gap[end] is not None for end in ("low", "high")] == [told, told]
+        assert not challenge(tables["bad"], tables["good"], holdout, joined, bootstrap=200).worse
 
 
 def test_files_are_compared_as_tables_are(world, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -166,6 +167,35 @@ def test_small_subgroups_are_listed_without_figures(answers):
     found = subgroups.subgroups(answers, params)["by_sex"]
     assert found["male"]["cases"] > 0
     assert found["male"]["balanced_accuracy"]["value"] is None
+
+
+def test_a_subgroup_of_one_patient_is_listed_without_figures_however_many_images_there_are(answers):
+    """Thirty images of one patient gave 0.067 (0.067 to 0.067)."""
+    male = (answers.cases.sex == "male").to_numpy()
+    one = replace(answers, cases=answers.cases.assign(group=np.where(male, -1, answers.groups)))
+    found = subgroups.subgroups(one, FAST)["by_sex"]
+    assert found["male"]["cases"] == male.sum() > FAST.min_cases
+    assert found["male"]["melanoma_auc"] == {"value": None, "low": None, "high": None}
+    assert found["female"]["balanced_accuracy"]["low"] < found["female"]["balanced_accuracy"]["high"]
+
+
+def test_a_hold_out_of_few_groups_has_values_without_intervals_and_the_report_says_why(world, evaluation):
+    cases, holdout, found = world
+    few = cases.assign(group=cases.group.where(cases.split != "hold_out", cases.group % 45))  # nine are left
+    result = evaluate_model(
+        "lite0", found, few, holdout, FAST, funnel=made_funnel(cases, holdout), notice=NOTICE
+    )
+    hold_out, before = result.metrics["hold_out"], evaluation.metrics["hold_out"]
+    assert hold_out["groups"] == 9
+    for key in ("balanced_accuracy", "melanoma_auc", "macro_auc", "brier"):
+        assert hold_out[key] == {"value": before[key]["value"], "low": None, "high": None}
+    seen = hold_out["isic2018_view"]["all"]["balanced_accuracy"]
+    assert seen == before["isic2018_view"]["all"]["balanced_accuracy"] | {"low": None, "high": None}
+    assert hold_out["by_patient_data"]["complete"]["balanced_accuracy"]["value"] is None
+    assert result.metrics["out_of_fold"] == evaluation.metrics["out_of_fold"]
+    assert "Too few patients or lesions for intervals: hold-out." in result.report_html
+    assert "Too few patients" not in evaluation.report_html
+    assert f"<td>{before['balanced_accuracy']['value']:.3f}</td>" in result.report_html
 
 
 def test_age_bands_begin_at_their_lower_end_and_missing_ages_are_unknown():
