@@ -1,6 +1,7 @@
 """Blend, temperature, sets, operating point: chosen out of fold, measured on the hold-out."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +147,21 @@ def test_what_temperature_and_weights_are_fitted_on_is_what_the_members_say_out_
     said = table[[f"probability_{code}" for code in NINE.classes]].to_numpy()
     _, logits, shift = blend.blended(found, weights, prior, train)
     assert _softmax(logits + shift) == pytest.approx(said)
+
+
+def test_of_twenty_thousand_cases_those_with_a_diagnosis_are_blended_within_two_seconds(rng):
+    cases, holdout = made_cases(rng, n=20_000)
+    found = made_members(rng, cases, holdout, models=("a",))
+    train = members.labelled(cases, holdout, "out_of_fold")
+    known = train[train.diagnosis != "UNK"]
+    start = time.process_time()
+    target, logits, shift = blend.blended(found, np.full(3, 1 / 3), np.full(9, 1 / 9), known)
+    assert time.process_time() - start < 2
+    by_fold = known.sort_values("fold", kind="stable")
+    assert target.tolist() == [NINE.classes.index(code) for code in by_fold.diagnosis]
+    said = pd.concat([member.frame for member in found]).set_index("image_id").loc[by_fold.image_id]
+    assert logits == pytest.approx(said[[f"logit_{code}" for code in NINE.classes]].to_numpy())
+    assert len(shift) == len(known)
 
 
 def test_prediction_sets_are_crepes(rng):
