@@ -24,9 +24,9 @@ FAST = EvaluateParams(bootstrap=100)
 NOTICE = "Drawn images."
 
 
-def made_ensemble(found, cases, holdout):
+def made_ensemble(found, cases, holdout, **asked):
     funnel = made_funnel(cases, holdout)
-    return ensemble(found, cases, holdout, EnsembleParams(), FAST, funnel=funnel, notice=NOTICE)
+    return ensemble(found, cases, holdout, EnsembleParams(**asked), FAST, funnel=funnel, notice=NOTICE)
 
 
 @pytest.fixture
@@ -315,6 +315,18 @@ def test_the_report_says_what_was_fitted_and_how_often_the_hold_out_was_scored(w
     assert "When to refer" in text
     assert "Prediction sets" in text
     assert "Images of other things" in text
+
+
+def test_the_report_gives_what_was_asked_for_as_it_was_asked(world):
+    cases, holdout, found, plain = world
+    asked = {"sensitivity": 0.995, "coverage": 0.975, "false_alarms": 0.025}
+    for text, sensitivity, coverage, alarms in (
+        (plain.report_html, 95, 90, 1),
+        (made_ensemble(found, cases, holdout, **asked).report_html, 99.5, 97.5, 2.5),
+    ):
+        assert f"for a sensitivity of {sensitivity} %;" in text
+        assert f"hold the diagnosis of {coverage} % of each" in text
+        assert f"so that {alarms} % of images like them" in text
 
 
 def test_where_not_all_folds_are_trained_only_their_cases_are_answered_out_of_fold(world):

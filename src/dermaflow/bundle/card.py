@@ -62,7 +62,7 @@ def render(bundle: Bundle, funnel: Iterable[Mapping[str, str]]) -> str:
         "## Operating point",
         (
             f"Refer from a malignant probability of {bundle.decision['malignant_threshold']:.4f} up, chosen "
-            f"out of fold for a sensitivity of {bundle.decision['sensitivity']:.0%}."
+            f"out of fold for a sensitivity of {100 * bundle.decision['sensitivity']:.6g} %."
         ),
         "## Images of other things",
         _out_of_distribution(bundle),

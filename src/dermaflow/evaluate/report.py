@@ -109,6 +109,11 @@ def number(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.3f}"
 
 
+def percent(share: float) -> str:
+    """A share that was asked for, as it was asked: 0.995 is 99.5 %, not 100 %."""
+    return f"{100 * share:.6g} %"
+
+
 def interval(figure: Mapping[str, float | None]) -> str:
     """The figure with its interval in brackets."""
     if figure["value"] is None or figure["low"] is None:
