@@ -1,8 +1,11 @@
 """Blend, temperature, sets, operating point: chosen out of fold, measured on the hold-out."""
 
+import itertools
 import json
+import math
 import time
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -187,6 +190,19 @@ def test_a_class_with_too_few_cases_is_in_every_set(rng):
     assert found[1] == 0
     assert found[0] > 0
     assert prediction_sets(np.array([[1.0, 0.0]]), found)[0, 1]
+
+
+def test_the_cases_that_make_up_a_share_are_those_of_exact_fractions():
+    for hundredths, cases in itertools.product(range(1, 100), range(1, 400)):
+        exact = math.ceil(Fraction(hundredths, 100) * cases)
+        assert conformal.at_least(hundredths / 100, cases) == exact, (hundredths, cases)
+
+
+def test_a_threshold_lies_at_the_exact_rank(rng):
+    """0.56 of 24 cases and one more are 14: in floats it was the 15th."""
+    own = np.sort(rng.random(24))[::-1]
+    assert conformal.thresholds(np.zeros(24, int), own[:, None], 0.56) == own[13]
+    assert conformal.refer_threshold(np.ones(25, bool), np.append(own, 0), 0.56) == own[13]
 
 
 def test_the_refer_threshold_is_the_highest_that_keeps_the_sensitivity(rng):
