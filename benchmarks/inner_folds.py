@@ -34,7 +34,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dermaflow import outputs, params, sources
-from dermaflow.evaluate import figures, intervals, members, metrics, stress, subgroups
+from dermaflow.evaluate import figures, intervals, members, metrics, report, stress, subgroups
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.intervals import Weighted
 from dermaflow.evaluate.params import EvaluateParams
@@ -253,7 +253,7 @@ def by_centre(answers: Answers, first: Answers) -> dict[str, dict[str, Any]]:
 def tell(name: str, row: dict[str, Any]) -> None:
     def said(one: dict[str, Any], key: str) -> str:
         found, gained = (
-            "-" if value["value"] is None else "{value:.3f} ({low:.3f} to {high:.3f})".format(**value)
+            "-" if value["value"] is None else report.interval(value)
             for value in (one[key], one[f"{key}_to_first"])
         )
         return f"{key.replace('_', ' ')} {found}, to the first {gained}"

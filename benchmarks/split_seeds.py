@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 
 from dermaflow import outputs
+from dermaflow.evaluate import report
 from inner_folds import merged
 
 FIGURES = ("balanced_accuracy", "melanoma_auc", "macro_auc")
@@ -54,7 +55,7 @@ def main() -> None:
             found[str(seed)] = row | {"seconds": round(time.perf_counter() - began)}
             for name in FIGURES:
                 mean = float(np.mean([one[name]["value"] for one in found.values()]))
-                said = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row[name])
+                said = report.interval(row[name])
                 print(f"seed {seed}: {name.replace('_', ' ')} {said}, mean so far {mean:.3f}")
             sys.stdout.flush()
             if asked.json:

@@ -14,14 +14,14 @@ FUNNEL = [
     ("train", "isic2018", "MEL", 90),
     ("train", "isic2019", "NV", 50),
 ]
+ALARMS = {"out_of_distribution": {"false_alarms": {"value": 0.012, "low": 0.01, "high": 0.02}}}
 
 
 def test_the_card_counts_each_step_by_release_and_within_it_by_diagnosis(tmp_path):
     rows = [
         dict(zip(("step", "release", "diagnosis", "images"), map(str, row), strict=True)) for row in FUNNEL
     ]
-    alarms = {"false_alarms": {"value": 0.012, "low": 0.01, "high": 0.02}}
-    figures = {"macro_auc": {"value": 0.5}, "cases": 1, "groups": 1, "out_of_distribution": alarms}
+    figures = {"macro_auc": {"value": 0.5}, "cases": 1, "groups": 1} | ALARMS
     text = card.render(replace(tiny_bundle(tmp_path), metrics=figures), rows)
     by_release = """| images | isic2018 | isic2019 |
 | --- | --- | --- |
@@ -45,3 +45,23 @@ def test_a_card_says_that_nothing_tells_images_of_other_things(tmp_path):
     figures = {"macro_auc": {"value": 0.5}, "cases": 1, "groups": 1}
     text = card.render(replace(tiny_bundle(tmp_path, detector=False), metrics=figures), [])
     assert "Nothing tells them" in text
+
+
+def test_a_card_says_where_there_are_too_few_patients_or_lesions(tmp_path):
+    alone, nothing = {"value": 0.5, "low": None, "high": None}, dict.fromkeys(("value", "low", "high"))
+    subgroup = {"balanced_accuracy": nothing, "melanoma_auc": nothing, "cases": 30}
+    figures = {"balanced_accuracy": alone, "by_sex": {"male": subgroup}, "cases": 60, "groups": 2}
+    text = card.render(replace(tiny_bundle(tmp_path, detector=False), metrics=figures), [])
+    assert "| Balanced accuracy | 0.500 |" in text
+    assert "| Groups | 2 |\n\nToo few patients or lesions for intervals.\n" in text
+    assert "Too few cases, patients or lesions for figures (cases): sex: male (30)." in text
+    known = figures | {"balanced_accuracy": alone | {"low": 0.4, "high": 0.6}}
+    text = card.render(replace(tiny_bundle(tmp_path, detector=False), metrics=known), [])
+    assert "for intervals" not in text
+
+
+def test_a_card_gives_the_wanted_sensitivity_as_it_was_asked_for(tmp_path):
+    bundle = replace(tiny_bundle(tmp_path), metrics={"cases": 1, "groups": 1} | ALARMS)
+    for share, said in ((0.95, "95 %"), (0.995, "99.5 %"), (0.975, "97.5 %"), (0.9995, "99.95 %")):
+        text = card.render(replace(bundle, decision=bundle.decision | {"sensitivity": share}), [])
+        assert f"out of fold for a sensitivity of {said}." in text

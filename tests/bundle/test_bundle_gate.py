@@ -42,6 +42,12 @@ def test_each_limit_alone_stops_a_bundle(name, value):
     assert [line.split()[0] for line in failures(result)] == [name]
 
 
+def test_a_figure_exactly_at_its_limit_passes():
+    limits = {"balanced_accuracy": 0.5, "melanoma_auc": 0.8, "macro_auc": 0.8, "ece": 0.1}
+    metrics = {"hold_out": {name: {"value": value} for name, value in limits.items()}}
+    assert failures(gate("digest", metrics, {"hair": 0.3}, LIMITS)) == []
+
+
 def test_a_stress_that_flips_too_many_decisions_stops_a_bundle():
     assert failures(gate("digest", GOOD, {"hair": 0.31}, LIMITS)) == ["stress.hair 0.310, at most 0.3 asked"]
 

@@ -1,7 +1,11 @@
 """Blend, temperature, sets, operating point: chosen out of fold, measured on the hold-out."""
 
+import itertools
 import json
+import math
+import time
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -23,9 +27,9 @@ FAST = EvaluateParams(bootstrap=100)
 NOTICE = "Drawn images."
 
 
-def made_ensemble(found, cases, holdout):
+def made_ensemble(found, cases, holdout, **asked):
     funnel = made_funnel(cases, holdout)
-    return ensemble(found, cases, holdout, EnsembleParams(), FAST, funnel=funnel, notice=NOTICE)
+    return ensemble(found, cases, holdout, EnsembleParams(**asked), FAST, funnel=funnel, notice=NOTICE)
 
 
 @pytest.fixture
@@ -148,6 +152,21 @@ def test_what_temperature_and_weights_are_fitted_on_is_what_the_members_say_out_
     assert _softmax(logits + shift) == pytest.approx(said)
 
 
+def test_of_twenty_thousand_cases_those_with_a_diagnosis_are_blended_within_two_seconds(rng):
+    cases, holdout = made_cases(rng, n=20_000)
+    found = made_members(rng, cases, holdout, models=("a",))
+    train = members.labelled(cases, holdout, "out_of_fold")
+    known = train[train.diagnosis != "UNK"]
+    start = time.process_time()
+    target, logits, shift = blend.blended(found, np.full(3, 1 / 3), np.full(9, 1 / 9), known)
+    assert time.process_time() - start < 2
+    by_fold = known.sort_values("fold", kind="stable")
+    assert target.tolist() == [NINE.classes.index(code) for code in by_fold.diagnosis]
+    said = pd.concat([member.frame for member in found]).set_index("image_id").loc[by_fold.image_id]
+    assert logits == pytest.approx(said[[f"logit_{code}" for code in NINE.classes]].to_numpy())
+    assert len(shift) == len(known)
+
+
 def test_prediction_sets_are_crepes(rng):
     from crepes import ConformalClassifier
     from crepes.extras import hinge
@@ -171,6 +190,19 @@ def test_a_class_with_too_few_cases_is_in_every_set(rng):
     assert found[1] == 0
     assert found[0] > 0
     assert prediction_sets(np.array([[1.0, 0.0]]), found)[0, 1]
+
+
+def test_the_cases_that_make_up_a_share_are_those_of_exact_fractions():
+    for hundredths, cases in itertools.product(range(1, 100), range(1, 400)):
+        exact = math.ceil(Fraction(hundredths, 100) * cases)
+        assert conformal.at_least(hundredths / 100, cases) == exact, (hundredths, cases)
+
+
+def test_a_threshold_lies_at_the_exact_rank(rng):
+    """0.56 of 24 cases and one more are 14: in floats it was the 15th."""
+    own = np.sort(rng.random(24))[::-1]
+    assert conformal.thresholds(np.zeros(24, int), own[:, None], 0.56) == own[13]
+    assert conformal.refer_threshold(np.ones(25, bool), np.append(own, 0), 0.56) == own[13]
 
 
 def test_the_refer_threshold_is_the_highest_that_keeps_the_sensitivity(rng):
@@ -299,6 +331,18 @@ def test_the_report_says_what_was_fitted_and_how_often_the_hold_out_was_scored(w
     assert "When to refer" in text
     assert "Prediction sets" in text
     assert "Images of other things" in text
+
+
+def test_the_report_gives_what_was_asked_for_as_it_was_asked(world):
+    cases, holdout, found, plain = world
+    asked = {"sensitivity": 0.995, "coverage": 0.975, "false_alarms": 0.025}
+    for text, sensitivity, coverage, alarms in (
+        (plain.report_html, 95, 90, 1),
+        (made_ensemble(found, cases, holdout, **asked).report_html, 99.5, 97.5, 2.5),
+    ):
+        assert f"for a sensitivity of {sensitivity} %;" in text
+        assert f"hold the diagnosis of {coverage} % of each" in text
+        assert f"so that {alarms} % of images like them" in text
 
 
 def test_where_not_all_folds_are_trained_only_their_cases_are_answered_out_of_fold(world):

@@ -1,11 +1,13 @@
 """Champion and challenger on the same hold-out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dermaflow.errors import DataError
 from dermaflow.evaluate import members
 from dermaflow.evaluate.compare import against_champion, challenge
+from dermaflow.evaluate.intervals import MIN_GROUPS
 from dermaflow.taxonomy import NINE, SEVEN, change_view
 from tests_predictions import made_cases, made_members
 
@@ -62,6 +64,53 @@ def test_the_difference_is_paired(world):
         for columns in [[f"decision_{c}" for c in NINE.classes]]
     ]
     assert gap["value"] == pytest.approx(slow[0] - slow[1], abs=1e-6)
+
+
+def test_many_images_of_one_group_are_one_witness(world):
+    """Ten copies of each image in its group tell no more than one: the same differences and intervals."""
+    cases, holdout, tables = world
+
+    def copied(table):
+        return pd.concat([table.assign(image_id=table.image_id + f"_{copy}") for copy in range(10)])
+
+    found = {}
+    for name, of in (("once", lambda table: table), ("copied", copied)):
+        two = of(tables["good"]), of(tables["twin"])
+        found[name] = challenge(*two, of(holdout), of(cases), bootstrap=200).figures
+    for figure in ("balanced_accuracy", "melanoma_auc"):
+        once, copies = (found[name][figure]["difference"] for name in ("once", "copied"))
+        assert once["low"] < once["high"]
+        assert copies == pytest.approx(once, abs=2e-6)
+
+
+@pytest.mark.parametrize("lost", ["melanoma_auc", "balanced_accuracy"])
+def test_a_loss_in_one_figure_alone_is_enough(world, lost):
+    """Melanoma AUC goes by the probabilities, balanced accuracy by the decision scores."""
+    cases, holdout, tables = world
+    columns = {
+        "melanoma_auc": ["probability_MEL"],
+        "balanced_accuracy": [f"decision_{c}" for c in NINE.classes],
+    }
+    bad = tables["good"].copy()
+    bad[columns[lost]] = -bad[columns[lost]]
+    found = challenge(tables["good"], bad, holdout, cases, bootstrap=200)
+    assert found.worse
+    for figure in columns:
+        high = found.figures[figure]["difference"]["high"]
+        assert high < 0 if figure == lost else high == 0
+
+
+def test_of_few_groups_neither_of_two_models_is_worse(world):
+    cases, holdout, tables = world
+    for groups, told in ((1, False), (MIN_GROUPS - 1, False), (MIN_GROUPS, True)):
+        joined = cases.assign(group=np.arange(len(cases)) // 10 % groups)
+        found = challenge(tables["good"], tables["bad"], holdout, joined, bootstrap=200)
+        assert found.worse is told
+        for figure in ("balanced_accuracy", "melanoma_auc"):
+            gap = found.figures[figure]["difference"]
+            assert gap["value"] < -0.1
+            assert [gap[end] is not None for end in ("low", "high")] == [told, told]
+        assert not challenge(tables["bad"], tables["good"], holdout, joined, bootstrap=200).worse
 
 
 def test_files_are_compared_as_tables_are(world, tmp_path):

@@ -18,11 +18,11 @@ def rng():
 
 
 def test_a_resample_draws_whole_groups_as_many_as_there_are():
-    groups = np.array([7, 7, 7, 3, 9, 9])
+    groups = np.array([7, 7, 7, 3, 9, 9, *range(20, 27)])
     weights = intervals.resample(groups, 200, seed=1)
     assert (weights[:, 0] == weights[:, 1]).all()
     assert (weights[:, 4] == weights[:, 5]).all()
-    assert (weights[:, [0, 3, 4]].sum(axis=1) == 3).all()
+    assert (weights[:, [0, 3, 4, *range(6, 13)]].sum(axis=1) == 10).all()
     assert len({row.tobytes() for row in weights}) > 5
 
 
@@ -64,6 +64,25 @@ def test_a_resample_without_a_positive_case_has_no_auc():
 def test_a_figure_that_is_mostly_undefined_has_no_interval():
     assert np.isnan(intervals.interval(np.array([0.5, np.nan, np.nan]))).all()
     assert intervals.interval(np.array([0.5, 0.5, np.nan])) == (0.5, 0.5)
+
+
+def test_few_groups_have_a_value_and_no_interval_however_many_images_they_have(rng):
+    values = rng.random(30 * intervals.MIN_GROUPS)
+    for count in (0, 1, intervals.MIN_GROUPS - 1, intervals.MIN_GROUPS):
+        some = values[: 30 * count]
+        weights = intervals.resample(np.arange(len(some)) // 30, 100, seed=0)
+        found = figures.figure(intervals.mean(some), weights)
+        assert found["value"] == (pytest.approx(some.mean(), abs=1e-6) if count else None)
+        if count < intervals.MIN_GROUPS:
+            assert found["low"] is found["high"] is None
+        else:
+            assert found["low"] < found["value"] < found["high"]
+
+
+def test_between_the_ends_of_an_interval_lie_95_percent_of_the_resamples(rng):
+    replicates = rng.permutation(rng.normal(size=1001))
+    ranked = np.sort(replicates)
+    assert intervals.interval(replicates) == pytest.approx((ranked[25], ranked[975]))
 
 
 def test_repeating_every_case_within_its_group_does_not_narrow_the_interval(rng):

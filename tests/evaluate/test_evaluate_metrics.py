@@ -144,6 +144,16 @@ def test_the_calibration_error_is_the_mean_gap_over_the_bins(rng):
     assert metrics.expected_calibration_error(confidence, correct, 10) == pytest.approx(slow)
 
 
+def test_each_bin_begins_above_its_lower_edge_and_holds_its_upper_one():
+    for bins in range(2, 101):
+        edges = np.arange(bins + 1) / bins
+        for confidence in (np.nextafter(edges[:-1], 1), edges[1:]):  # the least and the most of each bin
+            cases, stated, _ = metrics.reliability(confidence, np.ones(bins, bool), bins)
+            assert (cases == 1).all()
+            assert (stated == confidence).all()
+    assert metrics.reliability(np.zeros(1), np.ones(1, bool), 15)[0].tolist() == [1] + [0] * 14
+
+
 def test_who_is_always_sure_and_right_half_the_time_is_off_by_one_half():
     assert metrics.expected_calibration_error(np.ones(4), np.array([True, False] * 2)) == pytest.approx(0.5)
     assert np.isnan(metrics.expected_calibration_error(np.zeros(0), np.zeros(0, bool)))

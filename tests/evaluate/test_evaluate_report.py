@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,7 +18,7 @@ from dermaflow.evaluate import figures, members, openings, shortcuts, subgroups
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.evaluation import evaluate_model
 from dermaflow.evaluate.params import EvaluateParams
-from dermaflow.taxonomy import NINE, SEVEN
+from dermaflow.taxonomy import MALIGNANT, NINE, SEVEN
 from tests_paths import ROOT
 from tests_predictions import made_cases, made_funnel, made_members
 
@@ -50,23 +51,43 @@ def answers(world):
 
 
 def test_the_headline_is_that_of_scikit_learn(evaluation, answers):
-    from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
+    from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss, roc_auc_score
 
     found = evaluation.metrics["hold_out"]
     decided = answers.decision.argmax(axis=1)
     mel = answers.probability[:, 0]
+    bad = [index for index, code in enumerate(NINE.classes) if code in MALIGNANT]
     slow = {
         "balanced_accuracy": balanced_accuracy_score(answers.target, decided),
         "melanoma_auc": roc_auc_score(answers.target == 0, mel),
+        "malignant_auc": roc_auc_score(np.isin(answers.target, bad), answers.probability[:, bad].sum(axis=1)),
         "macro_auc": roc_auc_score(answers.target, answers.probability, multi_class="ovr", average="macro"),
         "accuracy": (answers.probability.argmax(axis=1) == answers.target).mean(),
         "log_loss": log_loss(answers.target, answers.probability),
+        "brier": brier_score_loss(answers.target, answers.probability, labels=range(9), scale_by_half=False),
     }
     for name, value in slow.items():
         assert found[name]["value"] == pytest.approx(value, abs=1e-6), name
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
     assert found["cases"] == 120
     assert found["groups"] == 60
+
+
+def test_the_row_of_each_diagnosis_is_that_of_scikit_learn(evaluation, answers):
+    """Sensitivity and specificity go by the decision scores, the two areas by the probabilities."""
+    from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
+
+    decided = answers.decision.argmax(axis=1)
+    for index, code in enumerate(NINE.classes):
+        truth, said, called = answers.target == index, answers.probability[:, index], decided == index
+        slow = {
+            "cases": truth.sum(),
+            "sensitivity": recall_score(truth, called),
+            "specificity": recall_score(~truth, ~called),
+            "auc": roc_auc_score(truth, said),
+            "average_precision": average_precision_score(truth, said),
+        }
+        assert evaluation.metrics["hold_out"]["per_class"][code] == pytest.approx(slow, abs=1e-6), code
 
 
 def test_the_challenges_figures_have_stable_keys(evaluation, answers):
@@ -146,6 +167,35 @@ def test_small_subgroups_are_listed_without_figures(answers):
     found = subgroups.subgroups(answers, params)["by_sex"]
     assert found["male"]["cases"] > 0
     assert found["male"]["balanced_accuracy"]["value"] is None
+
+
+def test_a_subgroup_of_one_patient_is_listed_without_figures_however_many_images_there_are(answers):
+    """Thirty images of one patient gave 0.067 (0.067 to 0.067)."""
+    male = (answers.cases.sex == "male").to_numpy()
+    one = replace(answers, cases=answers.cases.assign(group=np.where(male, -1, answers.groups)))
+    found = subgroups.subgroups(one, FAST)["by_sex"]
+    assert found["male"]["cases"] == male.sum() > FAST.min_cases
+    assert found["male"]["melanoma_auc"] == {"value": None, "low": None, "high": None}
+    assert found["female"]["balanced_accuracy"]["low"] < found["female"]["balanced_accuracy"]["high"]
+
+
+def test_a_hold_out_of_few_groups_has_values_without_intervals_and_the_report_says_why(world, evaluation):
+    cases, holdout, found = world
+    few = cases.assign(group=cases.group.where(cases.split != "hold_out", cases.group % 45))  # nine are left
+    result = evaluate_model(
+        "lite0", found, few, holdout, FAST, funnel=made_funnel(cases, holdout), notice=NOTICE
+    )
+    hold_out, before = result.metrics["hold_out"], evaluation.metrics["hold_out"]
+    assert hold_out["groups"] == 9
+    for key in ("balanced_accuracy", "melanoma_auc", "macro_auc", "brier"):
+        assert hold_out[key] == {"value": before[key]["value"], "low": None, "high": None}
+    seen = hold_out["isic2018_view"]["all"]["balanced_accuracy"]
+    assert seen == before["isic2018_view"]["all"]["balanced_accuracy"] | {"low": None, "high": None}
+    assert hold_out["by_patient_data"]["complete"]["balanced_accuracy"]["value"] is None
+    assert result.metrics["out_of_fold"] == evaluation.metrics["out_of_fold"]
+    assert "Too few patients or lesions for intervals: hold-out." in result.report_html
+    assert "Too few patients" not in evaluation.report_html
+    assert f"<td>{before['balanced_accuracy']['value']:.3f}</td>" in result.report_html
 
 
 def test_age_bands_begin_at_their_lower_end_and_missing_ages_are_unknown():

@@ -145,6 +145,24 @@ def test_the_share_of_edited_images_that_would_be_declined_is_counted():
         assert ask(BrightIsStrange(), names=["brighter"])["perturbations"]["brighter"]["declined"] == share
 
 
+def test_flips_in_either_direction_count_and_who_stays_referred_is_asked_of_the_referred():
+    """Two are referred at first; edited, one of them is not any more, and two others are."""
+
+    class Told(DarkIsMelanoma):
+        said = iter([([5, 5, -5, -5, -5], [2, 2, 2, 2, 0]), ([5, -5, 5, 5, -5], [0, 0, 2, 0, 0])])
+
+        def __call__(self, pixels, patients):
+            melanoma, ood_scores = next(self.said)
+            logits = np.zeros((len(pixels), 1, 7))
+            logits[:, 0, 0], logits[:, 0, 1] = melanoma, np.negative(melanoma)
+            return SimpleNamespace(logits=logits, ood_scores=np.array(ood_scores, float))
+
+    found = ask(Told(), 5, names=["masked_lesion"])["perturbations"]["masked_lesion"]
+    assert found["refer_flipped"] == found["decision_flipped"] == 3 / 5
+    assert found["still_referred"] == 1 / 2
+    assert found["declined"] == 1 / 5
+
+
 def test_more_images_than_a_batch_are_all_asked_about():
     found = ask(DarkIsMelanoma(), 18, names=["darker", "masked_lesion"])
     assert found["images"] == found["perturbations"]["darker"]["images"] == 18

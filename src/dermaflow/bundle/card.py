@@ -62,7 +62,7 @@ def render(bundle: Bundle, funnel: Iterable[Mapping[str, str]]) -> str:
         "## Operating point",
         (
             f"Refer from a malignant probability of {bundle.decision['malignant_threshold']:.4f} up, chosen "
-            f"out of fold for a sensitivity of {bundle.decision['sensitivity']:.0%}."
+            f"out of fold for a sensitivity of {100 * bundle.decision['sensitivity']:.6g} %."
         ),
         "## Images of other things",
         _out_of_distribution(bundle),
@@ -108,7 +108,10 @@ def _counted(cells: Iterable[tuple[str, str, str]], columns: Sequence[str]) -> s
 def _figures(metrics: Mapping[str, Any]) -> str:
     rows = [(name, interval(metrics[key])) for key, name in _FIGURES.items() if key in metrics]
     rows += [("Cases", f"{metrics['cases']:,}"), ("Groups", f"{metrics['groups']:,}")]
-    return _table(("", "value (95 % interval over groups)"), rows)
+    table = _table(("", "value (95 % interval over groups)"), rows)
+    first = metrics.get("balanced_accuracy", {})
+    few = first.get("value") is not None and first.get("low") is None
+    return f"{table}\n\nToo few patients or lesions for intervals." if few else table
 
 
 def _out_of_distribution(bundle: Bundle) -> str:
@@ -135,7 +138,7 @@ def _groups(metrics: Mapping[str, Any]) -> str:
     ]
     few = [f"{name} ({one['cases']})" for name, one in found if one["balanced_accuracy"]["value"] is None]
     parts = [_table(("group", "cases", "balanced accuracy", "melanoma AUC"), rows)] if rows else []
-    parts += [f"Too few cases for figures: {', '.join(few)}."] if few else []
+    parts += [f"Too few cases, patients or lesions for figures (cases): {', '.join(few)}."] if few else []
     return "\n\n".join(parts)
 
 

@@ -77,7 +77,7 @@ def blended(
         fold = [found[index] for index in chosen]
         ids, stacked = members.logits(fold, "out_of_fold")
         shift = part @ members.calibration(fold, part, prior).shifts
-        known = np.isin(np.array(ids, object), targets.index.to_numpy(object))
+        known = pd.Index(ids).isin(targets.index)
         all_logits.append(np.einsum("m,nmc->nc", part, stacked)[known])
         all_shifts.append(np.broadcast_to(shift, all_logits[-1].shape))
         all_targets.append(targets.reindex(ids).to_numpy()[known])

@@ -30,9 +30,9 @@ def thresholds(target: Ints, probability: Floats, coverage: float) -> Floats:
     found = np.zeros(probability.shape[1])
     for c in range(len(found)):
         own = np.sort(probability[target == c, c])[::-1]  # from the surest down
-        rank = int(np.ceil((len(own) + 1) * coverage))
-        if rank <= len(own):
-            found[c] = own[rank - 1]
+        needed = at_least(coverage, len(own) + 1)
+        if needed <= len(own):
+            found[c] = own[needed - 1]
     return found
 
 
@@ -75,4 +75,13 @@ def refer_threshold(malignant: Bools, probability: Floats, sensitivity: float) -
     own = np.sort(probability[malignant])[::-1]
     if not own.size:
         return 0.0
-    return float(own[int(np.ceil(sensitivity * own.size - 1e-9)) - 1])
+    return float(own[at_least(sensitivity, own.size) - 1])
+
+
+def at_least(share: float, cases: int) -> int:
+    """Return how many of the cases make up at least this share of them.
+
+    The product of two floats may lie a little above the whole number that is meant: 0.56 of 25 are 14, in
+    floats 14.000000000000002.
+    """
+    return int(np.ceil(share * cases - 1e-9))

@@ -183,7 +183,7 @@ def _operating_point(metrics: dict[str, Any], params: EnsembleParams) -> str:
     text = (
         f"A case is referred from a malignant probability of {threshold:.4f} up "
         f"({' + '.join(point['hold_out']['malignant_classes'])}). The threshold was chosen out of fold for a "
-        f"sensitivity of {params.sensitivity:.0%}; the hold-out shows what it gives on new cases."
+        f"sensitivity of {report.percent(params.sensitivity)}; the hold-out shows what it gives on new cases."
     )
     return report.table(("", "hold-out", "out of fold"), rows) + report.paragraph(text)
 
@@ -196,10 +196,11 @@ def _sets(metrics: dict[str, Any], decision: dict[str, Any], params: EnsemblePar
     ]
     size = "not defined" if found["mean_size"] is None else f"{found['mean_size']:.2f}"
     text = (
-        f"Sets that should hold the diagnosis of {params.coverage:.0%} of each class' cases. On the hold-out "
-        f"they hold it in {report.number(found['covered'])} of all cases, with {size} diagnoses on average; "
-        f"{report.number(found['single'])} of the sets name one diagnosis, {report.number(found['empty'])} "
-        "none. A threshold of 0 means too few out-of-fold cases: the class is in every set."
+        f"Sets that should hold the diagnosis of {report.percent(params.coverage)} of each class' cases. "
+        f"On the hold-out they hold it in {report.number(found['covered'])} of all cases, with {size} "
+        f"diagnoses on average; {report.number(found['single'])} of the sets name one diagnosis, "
+        f"{report.number(found['empty'])} none. A threshold of 0 means too few out-of-fold cases: the class "
+        "is in every set."
     )
     heads = ("diagnosis", "hold-out cases", "covered", "in the set from probability")
     return report.table(heads, rows) + report.paragraph(text)
@@ -209,8 +210,9 @@ def _out_of_distribution(metrics: dict[str, Any], params: EnsembleParams) -> str
     found = metrics["hold_out"].get("out_of_distribution")
     if found is None:
         return report.paragraph(
-            f"There are too few out-of-fold images to promise that only {params.false_alarms:.1%} of them "
-            "would be taken for images of other things; the service answers whatever it is shown."
+            "There are too few out-of-fold images to promise that only "
+            f"{report.percent(params.false_alarms)} of them would be taken for images of other things; "
+            "the service answers whatever it is shown."
         )
     rows = [
         (name, centre["cases"], report.number(centre["false_alarms"]))
@@ -218,8 +220,8 @@ def _out_of_distribution(metrics: dict[str, Any], params: EnsembleParams) -> str
     ]
     text = (
         "The service gives no answer to an image that is unlike those it learned from. The border was chosen "
-        f"out of fold so that {params.false_alarms:.1%} of images like them lie beyond it; on the hold-out "
-        f"{report.interval(found['false_alarms'])} do."
+        f"out of fold so that {report.percent(params.false_alarms)} of images like them lie beyond it; "
+        f"on the hold-out {report.interval(found['false_alarms'])} do."
     )
     heads = ("centre", "hold-out cases", "share without an answer")
     return report.table(heads, rows) + report.paragraph(text)

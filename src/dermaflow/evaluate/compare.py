@@ -62,7 +62,8 @@ def challenge(
     Returns:
         For `balanced_accuracy` (by the tables' decision scores; null if the views differ, for then the
         question differs) and `melanoma_auc`: champion, challenger, and their difference with its paired
-        95 % interval. `worse` if such an interval lies wholly below 0.
+        95 % interval, null for too few patients or lesions (`intervals.MIN_GROUPS`). `worse` if such an
+        interval lies wholly below 0.
 
     Raises:
         DataError: a table lacks hold-out images, or is of no known view.

@@ -1,8 +1,8 @@
 """Figures with their intervals, as metrics.json holds them.
 
 A figure is `{"value", "low", "high"}`: the value and its 95 % interval over resampled groups, null where
-it is not defined. Balanced accuracy is taken over the classes that have a case; `absent_classes` names the
-others.
+it is not defined; fewer than `intervals.MIN_GROUPS` groups have the value alone. Balanced accuracy is taken
+over the classes that have a case; `absent_classes` names the others.
 """
 
 from typing import Any

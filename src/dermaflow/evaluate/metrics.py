@@ -173,14 +173,14 @@ def reliability(confidence: Floats, correct: Bools, bins: int) -> tuple[Ints, Fl
     """Compare stated with found shares in equally wide bins of confidence.
 
     Args:
-        confidence: shape (n,), 0 to 1; bin b holds b / bins < confidence <= (b + 1) / bins.
+        confidence: shape (n,), 0 to 1; bin b holds b / bins < confidence <= (b + 1) / bins, the first also 0.
         correct: shape (n,).
         bins: how many.
 
     Returns:
         Cases, mean confidence and share correct of each bin, shape (bins,); NaN in empty bins.
     """
-    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    index = np.searchsorted(np.arange(1, bins) / bins, confidence)
     cases = np.bincount(index, minlength=bins)
     stated = np.bincount(index, weights=confidence, minlength=bins)
     found = np.bincount(index, weights=correct.astype(np.float64), minlength=bins)

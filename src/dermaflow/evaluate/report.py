@@ -109,6 +109,11 @@ def number(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.3f}"
 
 
+def percent(share: float) -> str:
+    """A share that was asked for, as it was asked: 0.995 is 99.5 %, not 100 %."""
+    return f"{100 * share:.6g} %"
+
+
 def interval(figure: Mapping[str, float | None]) -> str:
     """The figure with its interval in brackets."""
     if figure["value"] is None or figure["low"] is None:
@@ -157,6 +162,10 @@ def _headline(hold_out: Mapping[str, Any], out_of_fold: Mapping[str, Any]) -> st
     absent = hold_out["absent_classes"]
     if absent:
         text += f" No hold-out case has {', '.join(absent)}: balanced accuracy is over the classes present."
+    first = {"hold-out": hold_out["balanced_accuracy"], "out of fold": out_of_fold["balanced_accuracy"]}
+    few = [name for name, one in first.items() if one["value"] is not None and one["low"] is None]
+    if few:
+        text += f" Too few patients or lesions for intervals: {', '.join(few)}."
     if hold_out.get("outside_view"):
         text += f" {hold_out['outside_view']} hold-out cases have a diagnosis outside the model's view."
     return table(("", "hold-out", "out of fold"), rows) + paragraph(text)
@@ -180,7 +189,8 @@ def _views(hold_out: Mapping[str, Any]) -> str:
     ]
     text = (
         "Probabilities are summed into the coarser classes (AKIEC is AK and SCC), renormalised, and only "
-        "then divided by the priors. Each figure is over the classes that the centre's cases hold. "
+        "then divided by the priors. Each figure is over the classes that the centre's cases hold; one "
+        "without brackets is of too few cases, patients or lesions for an interval. "
         "HAM is where 2018's images come from, BCN is Barcelona. Told: in the knowledge that the image is "
         "from that centre, with the frequencies that training held there, as a challenge's entry may have "
         "it; the service is not told."
@@ -230,7 +240,8 @@ def _subgroups(content: Content) -> str:
     ]
     text = (
         "Dotted: over all cases. Balanced accuracy is over the classes that a subgroup holds, so subgroups "
-        "with other classes do not compare one to one. Subgroups too small for figures are in the table only."
+        "with other classes do not compare one to one. Those of too few cases, patients or lesions for "
+        "figures are in the table only."
     )
     figures = table(("subgroup", "cases", "balanced accuracy", "melanoma AUC"), rows)
     return (

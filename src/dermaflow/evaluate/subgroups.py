@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dermaflow.evaluate import figures
+from dermaflow.evaluate import figures, intervals
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.members import UNKNOWN
 from dermaflow.evaluate.params import EvaluateParams
@@ -25,8 +25,8 @@ def official_views(answers: Answers, told: Mapping[str, Answers], params: Evalua
 
     2018's images are those of centre HAM, Barcelona's those of centre BCN: `isic2018_view.HAM` and
     `isic2019_view.BCN` are the figures that compare with the challenges. A view that can't be made from
-    the model's is null; fewer than `min_cases` cases have a value without an interval, for resampling a
-    handful says 1.000 to 1.000.
+    the model's is null; too few cases, patients or lesions have a value without an interval, for resampling
+    a handful says 1.000 to 1.000.
 
     Args:
         answers: as the service gives them, which is not told where an image is from.
@@ -52,7 +52,8 @@ def subgroups(answers: Answers, params: EvaluateParams) -> dict[str, dict[str, A
     """Figures per release, centre, sex, age, site, and with complete or missing patient data.
 
     Returns:
-        For each key `by_...` the subgroups by name; one with fewer than `min_cases` has null figures.
+        For each key `by_...` the subgroups by name; one with too few cases, patients or lesions has null
+        figures.
     """
     return {
         f"by_{name}": {
@@ -85,10 +86,16 @@ def masks(column: "pd.Series[Any]") -> dict[str, NDArray[np.bool_]]:
     return {value: (filled == value).to_numpy() for value in values}
 
 
+def _are_few(answers: Answers, params: EvaluateParams) -> bool:
+    """Fewer than `min_cases` cases, or fewer than MIN_GROUPS patients or lesions behind them."""
+    groups = np.unique(answers.groups).size
+    return len(answers) < params.min_cases or groups < intervals.MIN_GROUPS
+
+
 def _two(answers: Answers, params: EvaluateParams) -> dict[str, figures.Figure]:
-    """Both headline figures; without intervals for fewer than `min_cases` cases."""
+    """Both headline figures; without intervals where the cases are few."""
     weights = figures.weights_of(answers, params)
-    few: dict[str, float | None] = {"low": None, "high": None} if len(answers) < params.min_cases else {}
+    few: dict[str, float | None] = {"low": None, "high": None} if _are_few(answers, params) else {}
     kinds = {"balanced_accuracy": figures.balanced_accuracy, "melanoma_auc": figures.melanoma_auc}
     return {name: {**figures.figure(kind(answers), weights), **few} for name, kind in kinds.items()}
 
@@ -99,7 +106,7 @@ def _with_cases(answers: Answers, params: EvaluateParams) -> dict[str, Any]:
 
 
 def _of_subgroup(answers: Answers, params: EvaluateParams) -> dict[str, Any]:
-    if len(answers) < params.min_cases:
+    if _are_few(answers, params):
         nothing = {"value": None, "low": None, "high": None}
         return {"balanced_accuracy": nothing, "melanoma_auc": nothing, "cases": len(answers)}
     return {
