@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from dermaflow.bundle import ood
 from dermaflow.bundle.apply import Calibration
-from dermaflow.errors import BundleError
+from dermaflow.errors import BundleError, DataError
 from dermaflow.images.prepare import Recipe
 from dermaflow.impute.apply import Imputer
 from dermaflow.taxonomy import VIEWS, View
@@ -168,9 +168,10 @@ def read(folder: Path) -> Bundle:
             inputs=value["inputs"],
             folder=folder,
         )
-    except (KeyError, TypeError, ValueError) as error:
+        whole = bundle.digest == value["digest"]
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, DataError) as error:
         raise BundleError(f"not a bundle: {error!r}", str(source), remedy) from None
-    if bundle.digest != value["digest"]:
+    if not whole:
         raise BundleError("the content does not match its digest", str(source), remedy)
     for name, wanted in bundle.files.items():
         file = folder / name
