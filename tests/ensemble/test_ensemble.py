@@ -309,6 +309,7 @@ def test_all_files_are_written_and_the_table_is_as_declared(project, world):
     assert written == [
         "blend.json",
         "calibration.json",
+        "headline.json",
         "metrics.json",
         "ood.npz",
         "plots/confusion.png",
@@ -318,6 +319,9 @@ def test_all_files_are_written_and_the_table_is_as_declared(project, world):
         "predictions.parquet",
         "report.html",
     ]
+    headline = outputs.read_json(outputs.path("ensemble/headline.json"))
+    assert {split: len(figures) for split, figures in headline.items()} == {"out_of_fold": 4, "hold_out": 4}
+    assert headline["out_of_fold"]["melanoma_auc"] == result.metrics["out_of_fold"]["melanoma_auc"]["value"]
     table = outputs.ensemble_predictions.read()
     assert list(outputs.ensemble_predictions.check(table)) == list(table)
     assert table[[f"probability_{c}" for c in NINE.classes]].sum(axis=1).to_numpy() == pytest.approx(1)

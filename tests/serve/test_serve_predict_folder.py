@@ -192,6 +192,30 @@ def test_a_file_that_cant_be_made_is_told_before_any_image_is_read(loaded, image
         predict_folder.score(loaded["nine"], images, None, "full", Path("/proc/x.csv"))
 
 
+def test_the_answers_never_take_the_place_of_what_they_are_made_from(loaded, images, tmp_path):
+    metadata = tmp_path / "patients.csv"
+    metadata.write_text("image,age\nimg0,55\n")
+    (tmp_path / "link.csv").symlink_to(metadata)
+    for out in (metadata, tmp_path / "link.csv", images / "img0.jpg"):
+        with pytest.raises(
+            DataError, match=r"the patients' table would lie there\. Give the CSV another name"
+        ):
+            predict_folder.score(loaded["nine"], images, metadata, "full", out)
+    assert metadata.read_text() == "image,age\nimg0,55\n"
+
+
+def test_where_no_image_can_be_read_the_old_file_stays(loaded, images, tmp_path):
+    out = tmp_path / "answers.csv"
+    out.write_text("old")
+    for file in images.iterdir():
+        file.write_bytes(b"no image")
+    with pytest.raises(
+        DataError, match=r"none of the 6 images can be read; PNG5: .*neither a JPEG nor a PNG"
+    ):
+        predict_folder.score(loaded["nine"], images, None, "full", out)
+    assert out.read_text() == "old"
+
+
 def test_scoring_that_fails_leaves_nothing_and_the_old_file(loaded, images, tmp_path, monkeypatch):
     out = tmp_path / "a.csv"
     out.write_text("old")

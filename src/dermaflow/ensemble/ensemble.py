@@ -6,7 +6,7 @@ fewer, supposes: the reliability on the hold-out shows what is left of that.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,21 @@ class Ensemble:
         table.check(self.predictions).to_parquet(
             folder / Path(table.file).name, index=False, compression="zstd"
         )
+        outputs.write_json(folder / "headline.json", headline(self.metrics))
         evaluation.write_report(folder, self.plots, self.report_html)
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return the few figures that `dvc metrics show` and `diff` have room for, of either split.
+
+    Args:
+        metrics: as in metrics.json.
+    """
+    names = ("balanced_accuracy", "melanoma_auc", "macro_auc", "log_loss")
+    return {
+        split: {name: metrics[split][name]["value"] for name in names}
+        for split in ("out_of_fold", "hold_out")
+    }
 
 
 def ensemble(

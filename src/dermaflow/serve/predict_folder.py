@@ -60,7 +60,8 @@ def score(
         image has.
 
     Raises:
-        DataError: no images, a wrong table or one that names none of the images, or no place for the CSV.
+        DataError: no images, none that can be read, a wrong table or one that names none of the images, or no
+            place for the CSV; what stood there is left as it was.
         BundleError: the bundle can't answer in this format, or did not learn from that centre.
     """
     formats.check(layout, loaded.bundle.view)
@@ -78,8 +79,18 @@ def score(
             metadata.name,
             "Give the images' file names in the column image, with or without their endings.",
         )
+    if out.suffix.lower() in IMAGE_TYPES or (metadata and out.resolve() == metadata.resolve()):
+        raise DataError(
+            "an image or the patients' table would lie there", str(out), "Give the CSV another name."
+        )
     with _replacing(out) as opened:
         scored, problems = predict_folder(loaded.open(), files, patients, centre)
+        if not scored.images:
+            raise DataError(
+                f"none of the {len(files)} images can be read; {': '.join(problems[0])}",
+                str(images),
+                "Give JPEG or PNG files.",
+            )
         _write(scored, layout, opened)
     return problems, unused
 
