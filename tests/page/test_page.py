@@ -65,7 +65,7 @@ def test_the_result_says_what_was_filled_in_who_answers_and_what_it_is_not(page,
     assess(page, image, sex="female")
     imputer = loaded.bundle.imputer
     assert page.inner_text("#imputed").endswith(
-        f": age ({imputer.age_years:g} years), body site ({imputer.site})."
+        f": age ({round(imputer.age_years, 1):g} years), body site ({imputer.site})."
     )
     result = page.inner_text("#result")
     assert loaded.model["version"] in result

@@ -264,7 +264,7 @@ function offerMaps(seen, maps, top3) {
 }
 
 function filledIn([field, value]) {
-  return `${FIELD_NAMES[field]} (${field === "age" ? years(value) : value})`;
+  return `${FIELD_NAMES[field]} (${field === "age" ? years(value.toFixed(1)) : value})`;
 }
 
 function showAnswer(answer, { names, sensitivity }) {
