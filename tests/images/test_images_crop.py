@@ -112,7 +112,7 @@ def test_border_is_not_bent_by_a_dark_lesion_that_touches_the_rim():
     assert left + width >= 496
 
 
-@pytest.mark.parametrize("shape", ["no border", "dark lesion", "all dark", "a finger", "dark half"])
+@pytest.mark.parametrize("shape", ["no border", "dark lesion", "all dark", "a finger", "dark half", "oval"])
 def test_border_falls_back_to_center_where_no_round_field_is_sure(shape):
     pixels = np.clip(skin(600, 450).astype(int) + 60, 0, 255).astype(np.uint8)
     if shape == "dark lesion":
@@ -124,8 +124,30 @@ def test_border_falls_back_to_center_where_no_round_field_is_sure(shape):
         pixels[:, 420:] = 3
     if shape == "dark half":
         pixels[225:] = 3
+    if shape == "oval":  # a circle fits a part of its edge, and would cut off both ends
+        mask = cv2.ellipse(np.zeros((450, 600), np.uint8), (300, 225), (180, 150), 0, 0, 360, 1, -1)
+        pixels = pixels * mask[..., None] + 3
     assert find_field(pixels) is None
     assert encode_stored(encoded(pixels), recipe("border")).crop_box_px == (75, 0, 450, 450)
+
+
+@pytest.mark.parametrize(("rim", "lesion"), [(0.2, 0.3), (0.3, 0.4), (0.4, 1)])
+def test_a_rim_of_another_darkness_is_told_from_the_lesion_that_touches_it(rim, lesion):
+    level = np.full((450, 600), rim, np.float32)
+    cv2.circle(level, (300, 225), 200, 1.0, -1)
+    cv2.ellipse(level, (160, 225), (60, 90), 0, 0, 360, lesion, -1)
+    pixels = np.repeat((level * 200).astype(np.uint8)[..., None], 3, axis=2)
+    assert find_field(pixels) == pytest.approx((93, 18, 414, 414), abs=6)
+
+
+@pytest.mark.parametrize(("radius", "found"), [(85, False), (90, True)])
+def test_a_field_is_at_least_four_tenths_of_the_shorter_side(radius, found):
+    assert (find_field(under_microscope(radius=radius, width=450)) is not None) is found
+
+
+@pytest.mark.parametrize(("radius", "found"), [(364, False), (355, True)])
+def test_corners_of_less_than_three_thousandths_of_the_image_are_no_border(radius, found):
+    assert (find_field(under_microscope(radius=radius)) is not None) is found
 
 
 def test_the_border_is_found_at_every_size_of_the_same_image():
