@@ -43,6 +43,13 @@ def _write_half(target):
         raise RuntimeError
 
 
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_a_figure_that_json_does_not_know_is_not_written(project, figure):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        outputs.write_json(outputs.path("x.json"), {"a": figure})
+    assert not outputs.path("x.json").exists()
+
+
 def test_a_folder_is_replaced_whole(project):
     target = outputs.path("folder")
     for name in ("old", "new"):

@@ -161,6 +161,18 @@ def test_the_border_is_found_at_every_size_of_the_same_image():
     np.testing.assert_allclose(boxes, np.broadcast_to(boxes[0], (3, 4)), atol=0.012)
 
 
+def test_what_a_cut_border_leaves_is_decoded_finely_enough_for_its_size():
+    pixels = textured(1400, 1050)
+    mask = cv2.circle(np.zeros((1050, 1400, 1), np.uint8), (700, 525), 300, 1, -1)
+    file = encoded(pixels * mask, "JPEG", quality=95)
+    left, top, width, height = encode_stored(file, recipe("border")).crop_box_px
+    assert (width, height) == (616, 616)
+    full = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR_RGB)
+    part = full[top : top + height, left : left + width]
+    wanted = cv2.resize(part, (64, 64), interpolation=cv2.INTER_AREA)
+    assert cv2.PSNR(prepare(file, recipe("border")), wanted) > 39
+
+
 @pytest.mark.isic
 def test_border_keeps_the_lesions_of_real_images_with_dark_corners(isic):
     folder = isic / "2018" / "ISIC2018_Task3_Training_Input"

@@ -133,6 +133,18 @@ def test_what_is_missing_or_damaged_is_noticed_when_opened(source, tmp_path):
         store.ShardReader(tmp_path / "64", ["b"])
 
 
+def test_a_shard_that_holds_another_number_of_images_than_the_index_says_is_refused(source, tmp_path):
+    folder = tmp_path / "64" / "a"
+    written(source, folder, shard_size=10)
+    (folder / "00.arrow").write_bytes((folder / "02.arrow").read_bytes())  # whole, but of four images
+    (folder / "02.arrow").unlink()
+    index = json.loads((folder / "index.json").read_text())
+    del index["shards"]["02.arrow"]
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"00\.arrow: holds another number of images than index\.json says"):
+        store.ShardReader(tmp_path / "64", ["a"])
+
+
 def test_one_image_stored_by_two_releases_is_refused(source, tmp_path):
     for release in "ab":
         written(source, tmp_path / "64" / release, ids=["ISIC_01"])

@@ -268,6 +268,18 @@ def test_near_duplicates_are_joined_and_listed():
     assert cases.split[a] == cases.split[b] != "dropped"
 
 
+def test_what_looks_like_a_dropped_official_repeat_is_joined_to_the_image_that_is_kept():
+    merged, a, b = official_pair()
+    c = merged.image_id[merged.release == "isic2018"].iloc[0]
+    facts = facts_of(merged)
+    table = facts["isic2018"]
+    table.loc[table.image_id == c, "thumbnail"] = picture(b)
+    result = split(merged, facts)
+    assert why(result, b) == "official duplicate"
+    cases = result.cases.set_index("image_id")
+    assert cases.group[a] == cases.group[c] >= 0
+
+
 def test_of_identical_images_the_one_that_says_more_is_kept():
     merged = world()
     rows = merged.index[(merged.release == "isic2018") & (merged.diagnosis == "NV")]
