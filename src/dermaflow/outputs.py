@@ -7,7 +7,9 @@ beside outputs/ and renamed. Paths are relative to the project's root.
 
 import hashlib
 import json
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,13 +36,13 @@ def path(relative: str) -> Path:
 def replacing(target: Path, *, folder: bool = False) -> Iterator[Path]:
     """Give a scratch path to write to; on success it is renamed to `target`, on an error removed.
 
+    What a killed process of this machine left in `.tmp/` is removed by the next that writes there.
+
     Args:
         target: the final file or folder; what stood there is replaced.
         folder: make the scratch path a folder.
     """
-    scratch_home = root() / ".tmp"
-    scratch_home.mkdir(exist_ok=True)
-    box = Path(tempfile.mkdtemp(dir=scratch_home))
+    box = Path(tempfile.mkdtemp(prefix=f"{_machine()}-{os.getpid()}-", dir=_swept_home()))
     scratch = box / target.name
     if folder:
         scratch.mkdir()
@@ -54,6 +56,34 @@ def replacing(target: Path, *, folder: bool = False) -> Iterator[Path]:
         shutil.rmtree(box, ignore_errors=True)
 
 
+def _machine() -> str:
+    """Name what process ids count on: the host, and the container (which may bear the host's name)."""
+    numbers = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()}-{numbers.stat().st_ino if numbers.exists() else 0}"
+
+
+def _swept_home() -> Path:
+    """Return `.tmp/`, without the boxes of processes that are no more."""
+    home = root() / ".tmp"
+    home.mkdir(exist_ok=True)
+    ours = f"{_machine()}-"
+    for box in home.iterdir():
+        pid = box.name.removeprefix(ours).partition("-")[0]
+        if box.name.startswith(ours) and pid.isdecimal() and not _lives(int(pid)):
+            shutil.rmtree(box, ignore_errors=True)  # another process may be at it too
+    return home
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
 def require_space(needed: int, what: str) -> None:
     """Make sure, before work starts, that the disk holds what is to be written.
 
@@ -64,6 +94,7 @@ def require_space(needed: int, what: str) -> None:
     Raises:
         DataError: less is free.
     """
+    _swept_home()
     free = shutil.disk_usage(root()).free
     if free < needed:
         raise DataError(

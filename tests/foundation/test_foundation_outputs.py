@@ -1,5 +1,8 @@
 """Files between rooms: declared columns, whole or not at all, the same bytes for the same content."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
@@ -35,6 +38,48 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_scratch(project):
         _write_half(target)
     assert outputs.read_json(target) == {"a": 1}
     assert not list((project / ".tmp").iterdir())
+
+
+WRITES = """
+import os, signal, sys
+from dermaflow import outputs
+with outputs.replacing(outputs.path("x"), folder=True) as scratch:
+    (scratch / "half").write_text("")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(project):
+    def writer():
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "writing\n"
+        return process
+
+    def boxes():
+        return sorted(entry.name for entry in (project / ".tmp").iterdir())
+
+    (project / ".tmp").mkdir()
+    kept = [f"{2**22}-4026531836-{2**22}-abc", "champion.lock"]  # a host may be called so; no box at all
+    (project / ".tmp" / kept[0]).mkdir()
+    (project / ".tmp" / kept[1]).touch()
+    killed, living = writer(), writer()
+    with killed:
+        killed.kill()
+    assert len(boxes()) == 4
+    outputs.write_json(outputs.path("x.json"), {})
+    assert len(boxes()) == 3
+    with living:
+        living.communicate("")
+    assert living.returncode == 0
+    assert [entry.name for entry in outputs.path("x").iterdir()] == ["half"]
+    assert boxes() == sorted(kept)
+    with writer() as killed:
+        killed.kill()
+    outputs.require_space(1, "crop_resize")  # what it left does not count as taken
+    assert boxes() == sorted(kept)
 
 
 def _write_half(target):
