@@ -135,7 +135,7 @@ def _explain(error: ValidationError, where: str, path: Path) -> ParamsError:
         return ParamsError(f"{key} is missing", path.name, "Add it; presets/sample.yaml shows it.")
     value = first["input"]
     remedy = f"Set {key} to a value that fits."
-    if isinstance(value, int | float) and "less than or equal to 1" in first["msg"] and value <= 100:  # noqa: PLR2004
+    if isinstance(value, int | float) and first["msg"].endswith("equal to 1") and value <= 100:  # noqa: PLR2004
         remedy = f"For {value:g} % write {value / 100:g}."
     message = first["msg"][0].lower() + first["msg"][1:]
     return ParamsError(f"{key} is {value!r}: {message}", path.name, remedy)

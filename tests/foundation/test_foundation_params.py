@@ -13,6 +13,7 @@ from dermaflow.errors import ParamsError
 class Fake(params.Params):
     section: ClassVar[str] = "impute"
     max_missing: Annotated[float, Field(ge=0, le=1)] = 0.05
+    bits: Annotated[int, Field(le=10)] = 8
 
 
 @pytest.fixture
@@ -34,6 +35,14 @@ def test_a_section_is_read_and_frozen(write):
 def test_a_share_above_one_is_explained_as_a_percentage(write):
     write({"impute": {"max_missing": 5}})
     with pytest.raises(ParamsError, match=r"impute\.max_missing is 5.*For 5 % write 0\.05"):
+        params.load(Fake)
+
+
+def test_a_number_above_another_limit_is_not_taken_for_a_percentage(write):
+    write({"impute": {"bits": 50}})
+    with pytest.raises(
+        ParamsError, match=r"bits is 50: .*equal to 10\. Set impute\.bits to a value that fits"
+    ):
         params.load(Fake)
 
 
