@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 DIR = "outputs"
 _BLOCK_ROWS = 8192
+_NUMBERS = ("integer", "floating", "mixed-integer-float")
+_KINDS = {"bool": ("boolean",), "int": _NUMBERS, "uint": _NUMBERS, "float": _NUMBERS, "str": ("string",)}
+"""What cells of a declared dtype may be, in pandas' words; whole floats pass for integers."""
 
 
 def path(relative: str) -> Path:
@@ -252,13 +255,30 @@ class Table:
                     self.file,
                     "Mend the room that writes this table.",
                 )
-            try:
-                ordered[name] = ordered[name].astype(column.dtype)  # type: ignore[call-overload]
-            except (TypeError, ValueError) as error:
-                raise DataError(
-                    f"{name} is not {column.dtype}: {error}", self.file, "Mend the room that writes it."
-                ) from None
+            ordered[name] = self._cast(ordered[name], column)
         return ordered
+
+    def _cast(self, cells: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
+        """Return a column in its declared dtype; that may change its width (floats are rounded), no value."""
+        import numpy as np  # noqa: PLC0415 - see read
+        from pandas.api.types import infer_dtype  # noqa: PLC0415
+
+        given = cells.dropna()
+        found, fits = infer_dtype(given), _KINDS.get(column.dtype.rstrip("0123456789"), ())
+        wrong = given if fits and found not in {*fits, "empty"} else given[:0]
+        if wrong.empty:
+            with np.errstate(invalid="ignore"):  # looked at below
+                cast: pd.Series[Any] = cells.astype(column.dtype)  # type: ignore[call-overload]
+            if "int" in column.dtype:
+                wrong = given[(cast != given).to_numpy()]
+        if not wrong.empty:
+            raise DataError(
+                f"{cells.name} is declared as {column.dtype}, but rows {first_ten(wrong.index)} hold "
+                f"{first_ten(map(repr, wrong))} ({found})",
+                self.file,
+                "Mend the room that writes this table.",
+            )
+        return cast
 
     def write(self, frame: "pd.DataFrame") -> None:
         """Check the table and put it in place whole; equal content gives equal bytes."""

@@ -26,6 +26,38 @@ def test_an_absent_column_is_refused(project):
         outputs.holdout.write(pd.DataFrame({"image_id": ["a"]}))
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "cells"),
+    [
+        ("patients", "age_missing", ["no", "False"]),
+        ("patients", "age_missing", [0, 1]),
+        ("patients", "sex", [1, 2]),
+        ("patients", "age_years", ["50", "60"]),
+        ("patients", "age_years", [True, False]),
+        ("cases", "group", [0.2, 1.0]),
+        ("cases", "group", ["0", "1"]),
+        ("cases", "group", [True, False]),
+        ("cases", "fold", [0, 128]),
+        ("cases", "width", [1e300, 600]),
+    ],
+)
+def test_cells_of_another_type_are_refused_and_not_changed_to_the_declared_one(table, column, cells):
+    declared = getattr(outputs, table)
+    columns = {"str": "x", "float32": 1.5, "bool": True}
+    good = pd.DataFrame({name: [columns.get(kind.dtype, 1)] * 2 for name, kind in declared.columns.items()})
+    assert len(declared.check(good)) == 2
+    with pytest.raises(DataError, match=rf"{column} is declared as {declared.columns[column].dtype}, but"):
+        declared.check(good.assign(**{column: cells}))
+
+
+@pytest.mark.parametrize("cells", [[1.0, 2.0], pd.Series([1, 2], dtype="object"), pd.array([1, 2], "Int64")])
+def test_another_width_of_the_same_numbers_is_no_other_type(cells):
+    table = outputs.Table("x.parquet", {"n": outputs.Column("int8", ""), "x": outputs.Column("float32", "")})
+    checked = table.check(pd.DataFrame({"n": cells, "x": cells}))
+    assert checked.dtypes.astype("str").to_dict() == {"n": "int8", "x": "float32"}
+    assert checked.n.tolist() == checked.x.tolist() == [1, 2]
+
+
 def test_a_forbidden_gap_names_its_row(project):
     with pytest.raises(DataError, match="1 rows have no diagnosis: rows 1"):
         outputs.holdout.write(pd.DataFrame({"image_id": ["a", "b"], "diagnosis": ["MEL", None]}))
@@ -125,7 +157,10 @@ def test_a_missing_output_names_the_command_that_makes_it(project):
 def test_a_column_of_bytes_is_read_in_blocks_or_as_its_lengths_alone(project, rows):
     cells = [b"x" * (number % 7) for number in range(rows)]
     frame = pd.DataFrame(
-        {name: pd.Series([0] * rows, dtype="int32").astype(str) for name in outputs.facts.columns}
+        {
+            name: pd.Series(["0" if column.dtype == "str" else 0] * rows, dtype=column.dtype)
+            for name, column in outputs.facts.columns.items()
+        }
     )
     frame = frame.assign(thumbnail=pd.Series(cells, dtype="object"), readable=True)
     outputs.facts.of("isic2018").write(frame)
