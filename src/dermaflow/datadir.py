@@ -5,10 +5,9 @@ compares. The hashes meant stand in data.dvc's meta, since `dvc repro` itself ta
 writes their hashes to the outs. Data lie there as links, never as a second copy, hashed but not cached.
 """
 
+import logging
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dermaflow import outputs
 from dermaflow.errors import DataError, first_ten
 from dermaflow.params import root
 
@@ -97,8 +97,18 @@ def verify_declared() -> None:
     before it takes their outputs from its cache, and only `verify` (`make repro`) notices.
 
     Raises:
-        DataError: as `verify`.
+        DataError: as `verify`, or data.dvc names a source but not the hashes that are meant: then DVC's own
+            are those of whatever data it found.
     """
+    meta = _declared().get("meta", {})
+    unsaid = [name for name in _hashed() if name not in meta.get("md5", {})] if "source" in meta else []
+    if unsaid:
+        declares = "`dermaflow sample data --replace`" if is_demo() else "`make data ISIC=DIR`"
+        raise DataError(
+            f"which data are meant is not said of {first_ten(unsaid)}",
+            "data.dvc, meta.md5",
+            f"{declares} names the data and writes data.dvc anew; {_BACK}",
+        )
     wanted = _wanted()
     _refuse([Difference(name, wanted[name], md5) for name, md5 in _hashed().items() if md5 != wanted[name]])
 
@@ -140,21 +150,44 @@ def put(entries: Mapping[str, Path], *, source: str) -> None:
 
 
 def declare(names: list[str], *, source: str) -> None:
-    """Write data.dvc for what lies in data/ now; if DVC can't hash that, data.dvc stays as it was."""
-    file = root() / "data.dvc"
-    before = file.read_bytes() if file.exists() else None
-    value = {"meta": {"source": source}, "outs": [{"path": f"data/{name}", "cache": False} for name in names]}
-    file.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-m", "dvc", "commit", "-q", "-f", "data.dvc"]
-    done = subprocess.run(command, cwd=root(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        file.unlink() if before is None else file.write_bytes(before)
-        raise DataError(
-            f"DVC could not hash the data: {done.stderr.strip()}", "data.dvc", "Mend that and try again."
-        )
-    hashed = _declared()
-    hashed["meta"]["md5"] = _hashed()
-    file.write_text(yaml.safe_dump(hashed, sort_keys=False), encoding="utf-8")
+    """Hash what lies in data/ now and put data.dvc in place whole: DVC's hashes and, the same, those meant.
+
+    Whatever ends it before that (a folder that is absent, Ctrl-C, a kill) leaves data.dvc as it was, so that
+    data already changed differ from it and are refused.
+
+    Args:
+        names: entries of data/.
+        source: what stands in data.dvc's meta: `demo` or `isic`.
+
+    Raises:
+        DataError: DVC can't hash an entry.
+    """
+    outs = _hash([f"data/{name}" for name in names])
+    meant = {out["path"]: out["md5"] for out in outs}
+    text = yaml.safe_dump({"meta": {"source": source, "md5": meant}, "outs": outs}, sort_keys=False)
+    outputs.write_text(root() / "data.dvc", text)
+
+
+def _hash(paths: list[str]) -> list[dict[str, Any]]:
+    """Return the outs of data.dvc as `dvc commit` would write them; what it hashed is not hashed again."""
+    from dvc.exceptions import DvcException  # noqa: PLC0415 - half a second
+    from dvc.stage import Stage, create_stage  # noqa: PLC0415
+
+    logging.getLogger("dvc.output").setLevel(logging.ERROR)  # it warns of data/masks where there are none
+    with repository() as repo:
+        try:
+            with repo.lock:
+                stage = create_stage(
+                    Stage, repo, str(root() / "data.dvc"), wdir=str(root()), outs_no_cache=paths
+                )
+                stage.save(run_cache=False)
+        except DvcException as error:
+            raise DataError(
+                f"DVC could not hash the data: {' '.join(str(error).split())}",
+                "data.dvc",
+                "Mend that and try again.",
+            ) from None
+        return [{"path": out.def_path, "cache": False, **out.dumpd()} for out in stage.outs]
 
 
 def _refuse_what_dvc_skips(name: str, folder: Path) -> None:

@@ -7,7 +7,9 @@ beside outputs/ and renamed. Paths are relative to the project's root.
 
 import hashlib
 import json
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 DIR = "outputs"
 _BLOCK_ROWS = 8192
+_NUMBERS = ("integer", "floating", "mixed-integer-float")
+_KINDS = {"bool": ("boolean",), "int": _NUMBERS, "uint": _NUMBERS, "float": _NUMBERS, "str": ("string",)}
+"""What cells of a declared dtype may be, in pandas' words; whole floats pass for integers."""
 
 
 def path(relative: str) -> Path:
@@ -34,13 +39,13 @@ def path(relative: str) -> Path:
 def replacing(target: Path, *, folder: bool = False) -> Iterator[Path]:
     """Give a scratch path to write to; on success it is renamed to `target`, on an error removed.
 
+    What a killed process of this machine left in `.tmp/` is removed by the next that writes there.
+
     Args:
         target: the final file or folder; what stood there is replaced.
         folder: make the scratch path a folder.
     """
-    scratch_home = root() / ".tmp"
-    scratch_home.mkdir(exist_ok=True)
-    box = Path(tempfile.mkdtemp(dir=scratch_home))
+    box = Path(tempfile.mkdtemp(prefix=f"{_machine()}-{os.getpid()}-", dir=_swept_home()))
     scratch = box / target.name
     if folder:
         scratch.mkdir()
@@ -54,6 +59,34 @@ def replacing(target: Path, *, folder: bool = False) -> Iterator[Path]:
         shutil.rmtree(box, ignore_errors=True)
 
 
+def _machine() -> str:
+    """Name what process ids count on: the host, and the container (which may bear the host's name)."""
+    numbers = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()}-{numbers.stat().st_ino if numbers.exists() else 0}"
+
+
+def _swept_home() -> Path:
+    """Return `.tmp/`, without the boxes of processes that are no more."""
+    home = root() / ".tmp"
+    home.mkdir(exist_ok=True)
+    ours = f"{_machine()}-"
+    for box in home.iterdir():
+        pid = box.name.removeprefix(ours).partition("-")[0]
+        if box.name.startswith(ours) and pid.isdecimal() and not _lives(int(pid)):
+            shutil.rmtree(box, ignore_errors=True)  # another process may be at it too
+    return home
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
 def require_space(needed: int, what: str) -> None:
     """Make sure, before work starts, that the disk holds what is to be written.
 
@@ -64,6 +97,7 @@ def require_space(needed: int, what: str) -> None:
     Raises:
         DataError: less is free.
     """
+    _swept_home()
     free = shutil.disk_usage(root()).free
     if free < needed:
         raise DataError(
@@ -221,13 +255,30 @@ class Table:
                     self.file,
                     "Mend the room that writes this table.",
                 )
-            try:
-                ordered[name] = ordered[name].astype(column.dtype)  # type: ignore[call-overload]
-            except (TypeError, ValueError) as error:
-                raise DataError(
-                    f"{name} is not {column.dtype}: {error}", self.file, "Mend the room that writes it."
-                ) from None
+            ordered[name] = self._cast(ordered[name], column)
         return ordered
+
+    def _cast(self, cells: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
+        """Return a column in its declared dtype; that may change its width (floats are rounded), no value."""
+        import numpy as np  # noqa: PLC0415 - see read
+        from pandas.api.types import infer_dtype  # noqa: PLC0415
+
+        given = cells.dropna()
+        found, fits = infer_dtype(given), _KINDS.get(column.dtype.rstrip("0123456789"), ())
+        wrong = given if fits and found not in {*fits, "empty"} else given[:0]
+        if wrong.empty:
+            with np.errstate(invalid="ignore"):  # looked at below
+                cast: pd.Series[Any] = cells.astype(column.dtype)  # type: ignore[call-overload]
+            if "int" in column.dtype:
+                wrong = given[(cast != given).to_numpy()]
+        if not wrong.empty:
+            raise DataError(
+                f"{cells.name} is declared as {column.dtype}, but rows {first_ten(wrong.index)} hold "
+                f"{first_ten(map(repr, wrong))} ({found})",
+                self.file,
+                "Mend the room that writes this table.",
+            )
+        return cast
 
     def write(self, frame: "pd.DataFrame") -> None:
         """Check the table and put it in place whole; equal content gives equal bytes."""

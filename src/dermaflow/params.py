@@ -140,7 +140,7 @@ def _explain(error: ValidationError, where: str, path: Path) -> ParamsError:
         return ParamsError(f"{key} is missing", path.name, "Add it; presets/sample.yaml shows it.")
     value = first["input"]
     remedy = f"Set {key} to a value that fits."
-    if isinstance(value, int | float) and "less than or equal to 1" in first["msg"]:
+    if isinstance(value, int | float) and first["msg"].endswith("less than or equal to 1"):
         remedy = f"Set {key} to a share from 0 to 1."
         if _LIKELY_PERCENT <= value <= 100:  # noqa: PLR2004 - 1.5 may be meant as anything
             remedy = f"For {value:g} % write {value / 100:g}."

@@ -145,6 +145,49 @@ def test_data_dvc_stays_as_it_was_where_dvc_cannot_hash(repo, tmp_path_factory):
     assert (repo / "data.dvc").read_text() == before
 
 
+def test_data_dvc_is_untouched_until_all_is_hashed_so_a_kill_leaves_the_hashes_that_are_meant(
+    repo, tmp_path_factory, monkeypatch
+):
+    home = tmp_path_factory.mktemp("isic")
+    datadir.put({"isic2018": folder(home / "first", a="1")}, source="isic")
+    before = (repo / "data.dvc").read_text()
+
+    def killed(stage, **_):
+        assert (repo / "data.dvc").read_text() == before
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dvc.stage.Stage.save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            datadir.put({"isic2018": folder(home / "other", a="2")}, source="isic")
+    assert (repo / "data.dvc").read_text() == before
+    subprocess.run([sys.executable, "-m", "dvc", "commit", "-q", "-f", "data.dvc"], check=True, cwd=repo)
+    with pytest.raises(DataError, match=r"the data differ from data\.dvc"):
+        datadir.verify_declared()
+
+
+def test_data_dvc_says_what_dvc_itself_would_write(repo, tmp_path_factory):
+    datadir.put({"isic2018": folder(tmp_path_factory.mktemp("isic") / "2018", a="1")}, source="isic")
+    before = (repo / "data.dvc").read_text()
+    subprocess.run([sys.executable, "-m", "dvc", "commit", "-q", "-f", "data.dvc"], check=True, cwd=repo)
+    assert (repo / "data.dvc").read_text() == before
+    datadir.verify_declared()
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [("isic", "`make data ISIC=DIR`"), (datadir.DEMO, "`dermaflow sample data --replace`")],
+)
+def test_a_data_dvc_that_names_a_source_but_not_the_hashes_meant_is_refused(repo, source, remedy):
+    folder(repo / "data/isic2018", a="1")
+    datadir.declare(["isic2018"], source=source)
+    declared = yaml.safe_load((repo / "data.dvc").read_text())
+    del declared["meta"]["md5"]
+    (repo / "data.dvc").write_text(yaml.safe_dump(declared))
+    with pytest.raises(DataError, match=rf"meta\.md5: .* not said of data/isic2018\. {remedy}"):
+        datadir.verify_declared()
+
+
 @pytest.mark.parametrize("source", ["isic", datadir.DEMO])
 def test_files_that_are_not_ours_are_never_removed(repo, tmp_path_factory, source):
     folder(repo / "data/isic2018", a="precious")

@@ -1,5 +1,8 @@
 """Files between rooms: declared columns, whole or not at all, the same bytes for the same content."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
@@ -23,6 +26,38 @@ def test_an_absent_column_is_refused(project):
         outputs.holdout.write(pd.DataFrame({"image_id": ["a"]}))
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "cells"),
+    [
+        ("patients", "age_missing", ["no", "False"]),
+        ("patients", "age_missing", [0, 1]),
+        ("patients", "sex", [1, 2]),
+        ("patients", "age_years", ["50", "60"]),
+        ("patients", "age_years", [True, False]),
+        ("cases", "group", [0.2, 1.0]),
+        ("cases", "group", ["0", "1"]),
+        ("cases", "group", [True, False]),
+        ("cases", "fold", [0, 128]),
+        ("cases", "width", [1e300, 600]),
+    ],
+)
+def test_cells_of_another_type_are_refused_and_not_changed_to_the_declared_one(table, column, cells):
+    declared = getattr(outputs, table)
+    columns = {"str": "x", "float32": 1.5, "bool": True}
+    good = pd.DataFrame({name: [columns.get(kind.dtype, 1)] * 2 for name, kind in declared.columns.items()})
+    assert len(declared.check(good)) == 2
+    with pytest.raises(DataError, match=rf"{column} is declared as {declared.columns[column].dtype}, but"):
+        declared.check(good.assign(**{column: cells}))
+
+
+@pytest.mark.parametrize("cells", [[1.0, 2.0], pd.Series([1, 2], dtype="object"), pd.array([1, 2], "Int64")])
+def test_another_width_of_the_same_numbers_is_no_other_type(cells):
+    table = outputs.Table("x.parquet", {"n": outputs.Column("int8", ""), "x": outputs.Column("float32", "")})
+    checked = table.check(pd.DataFrame({"n": cells, "x": cells}))
+    assert checked.dtypes.astype("str").to_dict() == {"n": "int8", "x": "float32"}
+    assert checked.n.tolist() == checked.x.tolist() == [1, 2]
+
+
 def test_a_forbidden_gap_names_its_row(project):
     with pytest.raises(DataError, match="1 rows have no diagnosis: rows 1"):
         outputs.holdout.write(pd.DataFrame({"image_id": ["a", "b"], "diagnosis": ["MEL", None]}))
@@ -37,10 +72,59 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_scratch(project):
     assert not list((project / ".tmp").iterdir())
 
 
+WRITES = """
+import os, signal, sys
+from dermaflow import outputs
+with outputs.replacing(outputs.path("x"), folder=True) as scratch:
+    (scratch / "half").write_text("")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(project):
+    def writer():
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "writing\n"
+        return process
+
+    def boxes():
+        return sorted(entry.name for entry in (project / ".tmp").iterdir())
+
+    (project / ".tmp").mkdir()
+    kept = [f"{2**22}-4026531836-{2**22}-abc", "champion.lock"]  # a host may be called so; no box at all
+    (project / ".tmp" / kept[0]).mkdir()
+    (project / ".tmp" / kept[1]).touch()
+    killed, living = writer(), writer()
+    with killed:
+        killed.kill()
+    assert len(boxes()) == 4
+    outputs.write_json(outputs.path("x.json"), {})
+    assert len(boxes()) == 3
+    with living:
+        living.communicate("")
+    assert living.returncode == 0
+    assert [entry.name for entry in outputs.path("x").iterdir()] == ["half"]
+    assert boxes() == sorted(kept)
+    with writer() as killed:
+        killed.kill()
+    outputs.require_space(1, "crop_resize")  # what it left does not count as taken
+    assert boxes() == sorted(kept)
+
+
 def _write_half(target):
     with outputs.replacing(target) as scratch:
         scratch.write_text("half")
         raise RuntimeError
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_a_figure_that_json_does_not_know_is_not_written(project, figure):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        outputs.write_json(outputs.path("x.json"), {"a": figure})
+    assert not outputs.path("x.json").exists()
 
 
 def test_a_folder_is_replaced_whole(project):
@@ -73,7 +157,10 @@ def test_a_missing_output_names_the_command_that_makes_it(project):
 def test_a_column_of_bytes_is_read_in_blocks_or_as_its_lengths_alone(project, rows):
     cells = [b"x" * (number % 7) for number in range(rows)]
     frame = pd.DataFrame(
-        {name: pd.Series([0] * rows, dtype="int32").astype(str) for name in outputs.facts.columns}
+        {
+            name: pd.Series(["0" if column.dtype == "str" else 0] * rows, dtype=column.dtype)
+            for name, column in outputs.facts.columns.items()
+        }
     )
     frame = frame.assign(thumbnail=pd.Series(cells, dtype="object"), readable=True)
     outputs.facts.of("isic2018").write(frame)

@@ -13,6 +13,7 @@ from dermaflow.errors import ParamsError
 class Fake(params.Params):
     section: ClassVar[str] = "impute"
     max_missing: Annotated[float, Field(ge=0, le=1)] = 0.05
+    bits: Annotated[int, Field(le=10)] = 8
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def test_a_share_that_is_no_likely_percentage_is_not_guessed_at(write):
     write({"impute": {"max_missing": 1.5}})
     with pytest.raises(
         ParamsError, match=r"is 1\.5: .* equal to 1\. Set impute\.max_missing to a share from 0 to 1\.$"
+    ):
+        params.load(Fake)
+
+
+def test_a_number_above_another_limit_is_not_taken_for_a_percentage(write):
+    write({"impute": {"bits": 50}})
+    with pytest.raises(
+        ParamsError, match=r"bits is 50: .*equal to 10\. Set impute\.bits to a value that fits"
     ):
         params.load(Fake)
 

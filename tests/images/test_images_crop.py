@@ -112,7 +112,7 @@ def test_border_is_not_bent_by_a_dark_lesion_that_touches_the_rim():
     assert left + width >= 496
 
 
-@pytest.mark.parametrize("shape", ["no border", "dark lesion", "all dark", "a finger", "dark half"])
+@pytest.mark.parametrize("shape", ["no border", "dark lesion", "all dark", "a finger", "dark half", "oval"])
 def test_border_falls_back_to_center_where_no_round_field_is_sure(shape):
     pixels = np.clip(skin(600, 450).astype(int) + 60, 0, 255).astype(np.uint8)
     if shape == "dark lesion":
@@ -124,8 +124,30 @@ def test_border_falls_back_to_center_where_no_round_field_is_sure(shape):
         pixels[:, 420:] = 3
     if shape == "dark half":
         pixels[225:] = 3
+    if shape == "oval":  # a circle fits a part of its edge, and would cut off both ends
+        mask = cv2.ellipse(np.zeros((450, 600), np.uint8), (300, 225), (180, 150), 0, 0, 360, 1, -1)
+        pixels = pixels * mask[..., None] + 3
     assert find_field(pixels) is None
     assert encode_stored(encoded(pixels), recipe("border")).crop_box_px == (75, 0, 450, 450)
+
+
+@pytest.mark.parametrize(("rim", "lesion"), [(0.2, 0.3), (0.3, 0.4), (0.4, 1)])
+def test_a_rim_of_another_darkness_is_told_from_the_lesion_that_touches_it(rim, lesion):
+    level = np.full((450, 600), rim, np.float32)
+    cv2.circle(level, (300, 225), 200, 1.0, -1)
+    cv2.ellipse(level, (160, 225), (60, 90), 0, 0, 360, lesion, -1)
+    pixels = np.repeat((level * 200).astype(np.uint8)[..., None], 3, axis=2)
+    assert find_field(pixels) == pytest.approx((93, 18, 414, 414), abs=6)
+
+
+@pytest.mark.parametrize(("radius", "found"), [(85, False), (90, True)])
+def test_a_field_is_at_least_four_tenths_of_the_shorter_side(radius, found):
+    assert (find_field(under_microscope(radius=radius, width=450)) is not None) is found
+
+
+@pytest.mark.parametrize(("radius", "found"), [(364, False), (355, True)])
+def test_corners_of_less_than_three_thousandths_of_the_image_are_no_border(radius, found):
+    assert (find_field(under_microscope(radius=radius)) is not None) is found
 
 
 def test_the_border_is_found_at_every_size_of_the_same_image():
@@ -137,6 +159,18 @@ def test_the_border_is_found_at_every_size_of_the_same_image():
         stored = encode_stored(encoded(pixels, "JPEG", quality=95), recipe("border", 32, 32))
         boxes.append(np.array(stored.crop_box_px) / width)
     np.testing.assert_allclose(boxes, np.broadcast_to(boxes[0], (3, 4)), atol=0.012)
+
+
+def test_what_a_cut_border_leaves_is_decoded_finely_enough_for_its_size():
+    pixels = textured(1400, 1050)
+    mask = cv2.circle(np.zeros((1050, 1400, 1), np.uint8), (700, 525), 300, 1, -1)
+    file = encoded(pixels * mask, "JPEG", quality=95)
+    left, top, width, height = encode_stored(file, recipe("border")).crop_box_px
+    assert (width, height) == (616, 616)
+    full = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR_RGB)
+    part = full[top : top + height, left : left + width]
+    wanted = cv2.resize(part, (64, 64), interpolation=cv2.INTER_AREA)
+    assert cv2.PSNR(prepare(file, recipe("border")), wanted) > 39
 
 
 @pytest.mark.isic

@@ -1,6 +1,7 @@
 """From bytes to pixels: whatever the file is, upright RGB or an error that names it."""
 
 import io
+import re
 import subprocess
 import sys
 
@@ -133,6 +134,24 @@ def test_every_truncation_by_more_than_the_end_marker_is_noticed(file):
     for share in np.linspace(0.02, 0.999, 25):
         with pytest.raises(DataError):
             prepare(file[: int(len(file) * share)], asked)
+
+
+@pytest.mark.parametrize("stored_px", [32, 64, 300])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_was_cut_and_closed_is_noticed(mode, stored_px):
+    whole = encoded(skin(640, 600), "JPEG", mode, quality=92)
+    asked = recipe(stored_px=stored_px)
+    assert prepare(whole, asked).shape == (64, 64, 3)
+    for share in (0.3, 0.6, 0.9, 0.98):
+        with pytest.raises(DataError, match="truncated or damaged"):
+            prepare(whole[: int(len(whole) * share)] + b"\xff\xd9", asked)
+
+
+def test_a_progressive_jpeg_that_was_cut_in_its_first_scan_and_closed_is_noticed():
+    whole = jpeg(640, 600, progressive=True)
+    first, second = (m.start() for m in list(re.finditer(b"\xff\xda", whole))[:2])
+    with pytest.raises(DataError, match="truncated or damaged"):
+        prepare(whole[: (first + second) // 2] + b"\xff\xd9", recipe())
 
 
 def test_a_whole_image_with_mid_grey_corners_is_no_truncated_one():

@@ -6,15 +6,17 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
-from images_made import folder_of, jpeg, png, recipe
+from images_made import encoded, folder_of, jpeg, png, recipe, skin
 
 from dermaflow import outputs
 from dermaflow.errors import DataError
 from dermaflow.images import store
-from dermaflow.images.prepare import prepare
+from dermaflow.images.prepare import encode_stored, prepare
 from dermaflow.sources import open_source
 
 FOLDERS = {"train": ["train"], "test": ["test"]}
@@ -133,6 +135,18 @@ def test_what_is_missing_or_damaged_is_noticed_when_opened(source, tmp_path):
         store.ShardReader(tmp_path / "64", ["b"])
 
 
+def test_a_shard_that_holds_another_number_of_images_than_the_index_says_is_refused(source, tmp_path):
+    folder = tmp_path / "64" / "a"
+    written(source, folder, shard_size=10)
+    (folder / "00.arrow").write_bytes((folder / "02.arrow").read_bytes())  # whole, but of four images
+    (folder / "02.arrow").unlink()
+    index = json.loads((folder / "index.json").read_text())
+    del index["shards"]["02.arrow"]
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"00\.arrow: holds another number of images than index\.json says"):
+        store.ShardReader(tmp_path / "64", ["a"])
+
+
 def test_one_image_stored_by_two_releases_is_refused(source, tmp_path):
     for release in "ab":
         written(source, tmp_path / "64" / release, ids=["ISIC_01"])
@@ -200,3 +214,23 @@ def test_the_estimate_of_disk_space_is_not_below_what_is_written(source, tmp_pat
         asked = recipe(lossless_up_to_px=lossless_up_to_px)
         found = written(source, tmp_path / str(lossless_up_to_px), asked=asked)
         assert len(found["00.arrow"]) < store.estimated_bytes(24, asked)
+
+
+@pytest.mark.parametrize("quality", [1, 50, 75, 90, 95, 97, 98, 99, 100])
+def test_the_estimate_holds_for_every_quality_of_jpeg(tmp_path, quality):
+    rng = np.random.default_rng(4)
+    grain = cv2.GaussianBlur(rng.normal(0, 12, (400, 400, 3)), (0, 0), 1)  # as much of it as real images have
+    pixels = np.clip(skin(400, 400) + grain, 0, 255).astype(np.uint8)
+    source = open_source(folder_of(tmp_path / "release", {"train/ISIC_1.png": encoded(pixels)}), FOLDERS)
+    asked = replace(recipe(stored_px=384), jpeg_quality=quality)
+    found = len(written(source, tmp_path / "384", asked=asked)["00.arrow"])
+    assert found < store.estimated_bytes(1, asked) < 4 * found + 10_000
+
+
+@pytest.mark.isic
+@pytest.mark.parametrize("quality", [50, 75, 95, 99, 100])
+def test_the_estimate_is_a_little_above_what_real_images_take(isic, quality):
+    every = sorted((isic / "2020" / "train").iterdir())[::13]
+    asked = replace(recipe(stored_px=384), jpeg_quality=quality, max_pixels=10**9)
+    found = sum(len(encode_stored(file.read_bytes(), asked).encoded) for file in every)
+    assert found < store.estimated_bytes(len(every), asked) < 2.5 * found

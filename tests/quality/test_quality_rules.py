@@ -351,6 +351,30 @@ def test_a_collection_that_lists_an_image_of_2018s_test_folder_stops():
         quality.raise_if_critical(running.run([check]))
 
 
+@pytest.mark.parametrize(
+    ("said", "here", "agrees"),
+    [("UNK", "NV", True), ("AKIEC", "SCC", True), ("AKIEC", "NV", False), ("NV", "UNK", False)],
+)
+def test_a_collection_may_say_more_of_a_challenges_image_but_nothing_else(said, here, agrees):
+    rows = {
+        "isic2019": released(["ISIC_0000001"], [said], [said]),
+        "mine": released(["ISIC_0000001"], [here], [here]),
+    }
+    check = next(check for check in contract.checks(rows, facts(rows)) if check.suite == "mine shared")
+    assert broken(running.run([check])) == (set() if agrees else {("mine shared", "same_diagnosis")})
+
+
+@pytest.mark.parametrize(("groups", "warned"), [(2, False), (3, True)])
+def test_a_diagnosis_must_stand_in_every_fold_from_as_many_groups_as_folds_on(groups, warned):
+    cases, patients = prepared()
+    rare = cases.index[cases.fold == 1][::2][:groups]
+    cases["diagnosis"] = cases["diagnosis"].mask(cases["diagnosis"].notna(), "NV")
+    cases.loc[rare, "diagnosis"] = "DF"  # one image of each group of fold 1
+    assert cases.group[rare].nunique() == groups
+    check = next(c for c in prepared_suite.checks(cases, patients, 3) if c.suite == "diagnoses by fold")
+    assert broken(running.run([check])) == ({("diagnoses by fold", "in_fold")} if warned else set())
+
+
 def test_a_warning_does_not_stop():
     rows = tables()
     put("isic2018", "age_years", 85.0, 2)(rows, None)

@@ -53,6 +53,23 @@ def test_metadata_come_from_the_fuller_row_and_its_gaps_from_the_other(tables):
     assert merged.age_years["ISIC_0000001"] == 55
 
 
+def test_where_both_rows_know_a_field_the_fuller_one_is_believed_whoever_ranks_first(tables):
+    first, second = tables["isic2018"], tables["isic2019"].copy()
+    second.loc[0, ["age_years", "site", "lesion_id"]] = [None, None, None]
+    merged = releases.merge({"isic2018": first, "isic2019": second}).set_index("image_id")
+    assert merged.label_release["ISIC_0000001"] == "isic2019"
+    assert (first.sex[0], second.sex[0]) == ("male", "female")
+    assert merged.sex["ISIC_0000001"] == "male"
+
+
+def test_a_centre_that_is_unknown_gives_way_to_a_known_one(tables):
+    first, second = tables["isic2018"].copy(), tables["isic2019"].assign(centre="unknown")
+    first.loc[0, ["age_years", "sex", "site"]] = [None, None, None]  # 2019's row is the fuller
+    merged = releases.merge({"isic2018": first, "isic2019": second}).set_index("image_id")
+    assert merged.centre["ISIC_0000001"] == "HAM"
+    assert merged.centre["ISIC_0000009"] == "unknown"  # nobody knows it
+
+
 def test_validation_and_test_rows_are_not_merged(tables):
     table = tables["isic2018"].assign(part=["train", "validation", "test"])
     assert releases.merge({"isic2018": table}).image_id.tolist() == ["ISIC_0000001"]

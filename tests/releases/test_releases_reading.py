@@ -30,6 +30,31 @@ def test_2018_reads_labels_lesions_and_patients_in_file_order(tmp_path):
     assert set(table.confirm_type) == {"histopathology"}
 
 
+@pytest.mark.parametrize(
+    ("word", "site"),
+    [
+        ("abdomen", "torso"),
+        ("acral", "palms/soles"),
+        ("back", "torso"),
+        ("chest", "torso"),
+        ("ear", "head/neck"),
+        ("face", "head/neck"),
+        ("foot", "lower extremity"),
+        ("genital", "oral/genital"),
+        ("hand", "upper extremity"),
+        ("lower extremity", "lower extremity"),
+        ("neck", "head/neck"),
+        ("scalp", "head/neck"),
+        ("trunk", "torso"),
+        ("upper extremity", "upper extremity"),
+    ],
+)
+def test_2018_maps_each_word_for_a_site_to_one_of_the_six(tmp_path, word, site):
+    table = write_2018(tmp_path) / "HAM10000_metadata.csv"
+    table.write_text(table.read_text().replace("scalp", word))
+    assert set(releases.read("isic2018", tmp_path).site) == {site}
+
+
 def test_2018_validation_rows_follow_the_training_rows(tmp_path):
     write_2018(tmp_path)
     write(
@@ -106,6 +131,7 @@ def test_2020_maps_each_diagnosis_by_a_named_rule(tmp_path, word, code):
     assert table.diagnosis.tolist() == [code]
     assert table.raw_label.tolist() == [word]
     assert table.rule_id.tolist() == [f"isic2020:{word.lower()}"]
+    assert table.centre.tolist() == ["SIIM"]
 
 
 def test_2020_drops_the_second_image_of_each_pair_and_one_end_of_each_chain(tmp_path):

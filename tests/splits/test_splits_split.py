@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_world import RANKS, facts_of, picture, place, split, world
 
-from dermaflow import outputs, releases
+from dermaflow import outputs, params, releases
 from dermaflow.errors import DataError, ParamsError
 from dermaflow.splits import groups, ledger, near
 from dermaflow.splits import split as room
@@ -268,6 +268,18 @@ def test_near_duplicates_are_joined_and_listed():
     assert cases.split[a] == cases.split[b] != "dropped"
 
 
+def test_what_looks_like_a_dropped_official_repeat_is_joined_to_the_image_that_is_kept():
+    merged, a, b = official_pair()
+    c = merged.image_id[merged.release == "isic2018"].iloc[0]
+    facts = facts_of(merged)
+    table = facts["isic2018"]
+    table.loc[table.image_id == c, "thumbnail"] = picture(b)
+    result = split(merged, facts)
+    assert why(result, b) == "official duplicate"
+    cases = result.cases.set_index("image_id")
+    assert cases.group[a] == cases.group[c] >= 0
+
+
 def test_of_identical_images_the_one_that_says_more_is_kept():
     merged = world()
     rows = merged.index[(merged.release == "isic2018") & (merged.diagnosis == "NV")]
@@ -477,3 +489,14 @@ def test_as_many_folds_are_dealt_as_are_trained_or_more():
     assert SplitParams(folds=2).dealt(["0"]) == 2
     with pytest.raises(ParamsError, match=r"no image would be left to learn from\. Set split\.folds to 2"):
         SplitParams().dealt(["0"])
+
+
+def test_no_more_folds_are_dealt_than_the_table_can_hold(project):
+    every = [str(number) for number in range(129)]
+    most = int(np.iinfo(outputs.cases.columns["fold"].dtype).max) + 1
+    assert SplitParams(folds=most).dealt(every[:most]) == SplitParams().dealt(every[:most]) == most
+    (project / "params.yaml").write_text(f"split: {{folds: {most + 1}}}")
+    with pytest.raises(ParamsError, match=rf"split\.folds is {most + 1}: .*less than or equal to {most}"):
+        params.load(SplitParams)
+    with pytest.raises(ParamsError, match=f"folds names {most + 1} folds .* at most {most} can be dealt"):
+        SplitParams().dealt(every[: most + 1])

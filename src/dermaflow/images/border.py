@@ -25,7 +25,7 @@ MIN_BORDER: Final = 0.003
 """Share of the image: with less dark rim there is no border to cut."""
 MIN_EDGE_POINTS: Final = 12
 MAX_MISFIT: Final = 0.03
-"""Of the radius: the median distance of the edge from the circle."""
+"""Of the radius: the median distance of the whole edge from the circle."""
 MAX_WRONG: Final = 0.04
 """Share of the circle's inside that may be border-dark, and of the image that may be bright outside."""
 MARGIN: Final = 0.03
@@ -92,12 +92,15 @@ def _border(level: Pixels, darkness: float) -> NDArray[np.bool_]:
 
 
 def _fit(border: NDArray[np.bool_]) -> Circle | None:
-    """Fit a circle to the border's inner edge, leaving out what does not lie on it."""
+    """Fit a circle to the border's inner edge, leaving out what does not lie on it.
+
+    None if too little does: most of the whole edge must lie on it (`MAX_MISFIT`), not only what was kept.
+    """
     inside = cv2.erode((~border).astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1)
     rows, columns = np.nonzero(~border & (inside == 0))
     h, w = border.shape
     framed = (rows > 0) & (rows < h - 1) & (columns > 0) & (columns < w - 1)
-    x, y = columns[framed] + 0.5, rows[framed] + 0.5
+    x, y = edge = columns[framed] + 0.5, rows[framed] + 0.5
     circle = None
     for _ in range(8):
         if len(x) < MIN_EDGE_POINTS:
@@ -106,12 +109,12 @@ def _fit(border: NDArray[np.bool_]) -> Circle | None:
         if circle is None:
             return None
         away = np.abs(circle.distance(x, y))
-        if np.median(away) > MAX_MISFIT * circle.radius and len(x) < MIN_EDGE_POINTS:
-            return None
         kept = away <= max(2.5 * float(np.median(away)), 1.0)
         if kept.all():
             break
         x, y = x[kept], y[kept]
+    if circle is None or np.median(np.abs(circle.distance(*edge))) > MAX_MISFIT * circle.radius:
+        return None
     return circle
 
 

@@ -78,7 +78,7 @@ def decode(file: bytes, header: Header, reduction: int, name: str) -> Decoded:
     """
     cut = header.kind == "png" and not png_is_whole(file)
     pixels = None if cut else _imdecode(file, _FLAGS[reduction])
-    if pixels is None or (header.kind == "jpeg" and _ends_early(file, pixels, reduction)):
+    if pixels is None or (header.kind == "jpeg" and _ends_early(file, header, pixels, reduction)):
         raise DataError("the image is truncated or damaged", name, "Take the file again from where it came.")
     found = pixels.shape[1], pixels.shape[0]
     as_is = -(-header.width // reduction), -(-header.height // reduction)
@@ -104,14 +104,17 @@ def _imdecode(file: bytes, flags: int) -> Pixels | None:
     return pixels
 
 
-def _ends_early(file: bytes, pixels: Pixels, reduction: int) -> bool:
+def _ends_early(file: bytes, header: Header, pixels: Pixels, reduction: int) -> bool:
     """Tell whether a JPEG's data stop before its pixels do, although its end marker is there.
 
     The decoder then only warns and leaves the rest at mid-grey. A corner of exactly that grey is looked
-    at twice: with other bytes in place of the end marker, missing pixels change and given ones do not.
+    at twice: with other bytes in place of the end marker, missing pixels change and given ones do not. So is
+    every image of four inks, since there the rest is of another colour. Of a progressive JPEG only pixels
+    that its first scan lacks are noticed: one cut in a later scan has all of its pixels, some less fine,
+    and a second decode of each would take as long again and, reduced, not always tell.
     """
     corners = pixels[:: max(1, pixels.shape[0] - 1), :: max(1, pixels.shape[1] - 1)]
-    if not (corners == _MISSING_GREY).all(axis=2).any():
+    if not header.cmyk and not (corners == _MISSING_GREY).all(axis=2).any():
         return False
     body = file[: max(file.rfind(_JPEG_END), 0)]
     again = _imdecode(body + _OTHER_BYTES + _JPEG_END, _FLAGS[reduction])

@@ -33,11 +33,12 @@ _AROUND_CHUNK: Final = _CHUNK.size + 4
 
 @dataclass(frozen=True)
 class Header:
-    """What the header claims: the format, and pixels before any EXIF turn."""
+    """What the header claims: the format, pixels before any EXIF turn, and whether a JPEG is of four inks."""
 
     kind: Literal["jpeg", "png"]
     width: int
     height: int
+    cmyk: bool = False
 
 
 def read_header(file: bytes, name: str) -> Header:
@@ -53,8 +54,9 @@ def read_header(file: bytes, name: str) -> Header:
     remedy = "Give a JPEG or PNG file; take it again from where it came."
     if not file:
         raise DataError("the file is empty", name, remedy)
+    cmyk = False
     if file.startswith(JPEG):
-        size = _jpeg_size(file, name)
+        size, cmyk = _jpeg_frame(file, name)
         kind: Literal["jpeg", "png"] = "jpeg"
     elif file.startswith(PNG):
         size = _png_size(file)
@@ -63,7 +65,7 @@ def read_header(file: bytes, name: str) -> Header:
         raise DataError("neither a JPEG nor a PNG image", name, remedy)
     if size is None or min(size) < 1:
         raise DataError("the image header is damaged: it gives no size", name, remedy)
-    return Header(kind, *size)
+    return Header(kind, *size, cmyk)
 
 
 def png_is_whole(file: bytes) -> bool:
@@ -86,16 +88,17 @@ def _png_size(file: bytes) -> tuple[int, int] | None:
     return int.from_bytes(file[16:20]), int.from_bytes(file[20:24])
 
 
-def _jpeg_size(file: bytes, name: str) -> tuple[int, int] | None:
+def _jpeg_frame(file: bytes, name: str) -> tuple[tuple[int, int] | None, bool]:
     """Walk the segments (ITU-T T.81, annex B) as a decoder does: over what they hold, to the end marker."""
-    size, scans, at = None, 0, 2
+    size, cmyk, scans, at = None, False, 0, 2
     for _ in range(MAX_SEGMENTS):
         found = _SEGMENT.search(file, at)
         if found is None or found[0] == _END:
-            return size
+            return size, cmyk
         at = found.end()
         if found[0][1] in _FRAMES and size is None and not scans:
             size = int.from_bytes(file[at + 5 : at + 7]), int.from_bytes(file[at + 3 : at + 5])
+            cmyk = file[at + 7 : at + 8] == b"\x04"
         scans += found[0] == _SCAN
         if scans > MAX_SCANS:
             break

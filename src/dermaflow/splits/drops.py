@@ -105,7 +105,10 @@ def _identical(
     asked: "pd.Series[bool]",
     label: "pd.Series[str]",
 ) -> tuple["pd.Series[str]", list[list[str]]]:
-    """Of byte-identical images keep the one that says most, of those asked for; if labels differ, none."""
+    """Of byte-identical images keep the one that says most, of those asked for; if labels differ, none.
+
+    It may be of a later release than the one that is dropped, which may move groups (see `folds`).
+    """
     alive = rows[why.isna()]
     alike = alive[alive["sha256"].duplicated(keep=False)]
     labels = label[alike.index].groupby(alike["sha256"]).transform("nunique")

@@ -4,9 +4,12 @@ Groups lie in strata of (the first release that holds one of their images, the r
 images there). Within a stratum they stand on a circle in the order of a hash of seed and first image id,
 each as long as its images; the circle is cut at the shares. So the same images get the same split whatever
 the order of rows, and the hold-out does not depend on the number of folds. A release that is added at the
-end leaves every group of the others where it was, unless it joins two of them, or takes 2018's AKIEC apart
-into AK and SCC: that numbers the strata anew, and most groups change their place. A class that a bin lacks
-is then given to it from a bin with two groups of the class or more.
+end leaves every group of the others where it was, but in three cases. It joins two of them. Or it holds a
+byte-identical copy of one of their images under another id that says more of the patient, and so is kept in
+its place (see `drops`), or that has another label, so that both are dropped: the circle is then shorter by
+that image, and groups near a cut may move. Or it takes 2018's AKIEC apart into AK and SCC: that numbers the
+strata anew, and most groups change their place. A class that a bin lacks is then given to it from a bin with
+two groups of the class or more.
 """
 
 import hashlib

@@ -1,12 +1,15 @@
 """Section `split` of params.yaml."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from dermaflow.errors import ParamsError, first_ten
 from dermaflow.params import Params
+
+MOST_FOLDS: Final = 128
+"""The tables hold a fold in eight bits: 0 to 127."""
 
 
 class SplitParams(Params):
@@ -18,7 +21,7 @@ class SplitParams(Params):
     """A CSV in splits/ (image, split, fold) to take instead of dealing; certified like our own."""
     hold_out: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of the groups, weighed by their images, that is set aside first and opened once."""
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)] | None = None
     """How many folds to deal; null: as many as are trained (`folds`), two at least. With more, each member
     learns from a larger share of the images, and only the images of the trained folds are answered out of
     fold."""
@@ -40,7 +43,7 @@ class SplitParams(Params):
             trained: section `folds`, numbers as text.
 
         Raises:
-            ParamsError: a fold is to be trained that is not dealt, or a lone fold would be.
+            ParamsError: a fold is to be trained that is not dealt, or a lone fold or too many would be.
         """
         dealt = len(trained) if self.folds is None else self.folds
         if dealt < 2:  # noqa: PLR2004 - what validates a member is not what it learns from
@@ -48,6 +51,12 @@ class SplitParams(Params):
                 "folds names one fold and split.folds is null, so that no image would be left to learn from",
                 "params.yaml",
                 "Set split.folds to 2 or more.",
+            )
+        if dealt > MOST_FOLDS:
+            raise ParamsError(
+                f"folds names {dealt} folds and split.folds is null; at most {MOST_FOLDS} can be dealt",
+                "params.yaml",
+                f"Name {MOST_FOLDS} folds at most.",
             )
         strange = sorted(set(trained) - {str(number) for number in range(dealt)})
         if strange:
