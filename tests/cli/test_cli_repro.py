@@ -147,30 +147,35 @@ def test_a_stage_of_other_params_that_dvc_lock_remembers_is_no_difference():
     assert repro.first_difference({"stages": LOCK}, {"stages": now}, now) == "train@large-0"
 
 
-def copying(name):
-    return {"cmd": f"cp words.txt outputs/{name}", "deps": ["words.txt"], "outs": [f"outputs/{name}"]}
-
-
-@pytest.mark.slow
-def test_what_is_restored_from_the_cache_is_compared_like_what_ran(project, capsys):
+@pytest.fixture
+def words(project):
+    """A repository with one file, whose stages are yet to be written."""
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True, cwd=project)
     shutil.copy(ROOT / "presets/sample.yaml", project / "params.yaml")
     (project / "outputs").mkdir()
     (project / "words.txt").write_text("some words")
+    return project
 
+
+def copying(name):
+    return {"cmd": f"cp words.txt outputs/{name}", "deps": ["words.txt"], "outs": [f"outputs/{name}"]}
+
+
+@pytest.mark.slow
+def test_what_is_restored_from_the_cache_is_compared_like_what_ran(words, capsys):
     def stages(*names):
-        (project / "dvc.yaml").write_text(json.dumps({"stages": {name: copying(name) for name in names}}))
+        (words / "dvc.yaml").write_text(json.dumps({"stages": {name: copying(name) for name in names}}))
         repro.repro()
         return capsys.readouterr().out
 
     committed = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-qm", "1"]
     assert "From stage one on, the results differ" in stages("one")
     for command in (["git", "add", "dvc.lock"], committed):
-        subprocess.run(command, check=True, cwd=project)
+        subprocess.run(command, check=True, cwd=words)
     assert stages("one").startswith("Stage 'one' didn't change")
     assert "From stage two on, the results differ" in stages("one", "two")
-    (project / "outputs/one").unlink()
+    (words / "outputs/one").unlink()
     restored = stages("one")
     assert "is cached - skipping run" in restored
     assert "The results are those of the committed dvc.lock" in restored
@@ -178,21 +183,16 @@ def test_what_is_restored_from_the_cache_is_compared_like_what_ran(project, caps
 
 
 @pytest.mark.slow
-def test_pictures_that_the_cache_does_not_hold_are_made_again(project, capfd):
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
-        subprocess.run(command, check=True, cwd=project)
-    shutil.copy(ROOT / "presets/sample.yaml", project / "params.yaml")
-    (project / "outputs").mkdir()
-    (project / "words.txt").write_text("some words")
+def test_pictures_that_the_cache_does_not_hold_are_made_again(words, capfd):
     both = copying("split")
     both["cmd"] += " && mkdir -p reports/splits && cp words.txt reports/splits/sheet.txt"
-    (project / "dvc.yaml").write_text(json.dumps({"stages": {"split": both}}))
+    (words / "dvc.yaml").write_text(json.dumps({"stages": {"split": both}}))
     repro.repro()
     for folder in ("outputs", "reports"):
-        shutil.rmtree(project / folder)
+        shutil.rmtree(words / folder)
     repro.repro()
     assert "reports/splits is not there: split makes it" in capfd.readouterr().out
-    assert (project / "reports/splits/sheet.txt").read_text() == "some words"
+    assert (words / "reports/splits/sheet.txt").read_text() == "some words"
     repro.repro()
     assert "is not there" not in capfd.readouterr().out
 
