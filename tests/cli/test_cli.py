@@ -85,6 +85,7 @@ def test_results_show_the_latency_of_their_own_bundle_alone(project):
         (project / "outputs/decision.json").write_text(json.dumps(decision))
         ends.append([line.split()[-1] for line in run("evaluate").output.splitlines()[-3:-1]])
     assert ends == [["333", "999"], ["0.0", "0.0"]]  # of the other bundle the size comes last
+    assert "made in another folder" in run("evaluate").output.splitlines()[-1]
     (project / "params.yaml").write_text("models: {lite0: {}, lite1: {}}")
     shutil.copytree(project / "outputs/evaluation/lite0", project / "outputs/evaluation/lite1")
     with pytest.raises(BundleError, match=r"are of lite0, params\.yaml names lite0, lite1\. Run"):

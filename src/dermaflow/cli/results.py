@@ -48,7 +48,12 @@ def evaluate() -> None:
     for row in [heads, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     scored = openings.count(outputs.reports_dir(""), bundle["inputs"]["holdout"])
-    print(f"This hold-out was scored {scored} times in this folder (each model and ensemble that differs).")
+    if scored:
+        print(
+            f"This hold-out was scored {scored} times in this folder (each model and ensemble that differs)."
+        )
+    else:
+        print("These figures were made in another folder: this hold-out was never scored here.")
 
 
 def _sizes(bundle: Mapping[str, Any]) -> dict[str, float]:
