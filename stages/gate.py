@@ -14,11 +14,11 @@ def main() -> None:
     limits = params.load(GateParams)
     result = gate.gate(bundle, metrics, stress, limits)
     outputs.write_json(outputs.path("gate.json"), result)
-    figures = {name: check["figure"] for name, check in result["checks"].items()}
+    scores = {name: check["figure"] for name, check in result["checks"].items() if "." not in name}
     tracking.stage(
         "gate",
         params=limits.model_dump(),
-        metrics={"passed": int(result["passed"]), **figures},
+        metrics={"passed": int(result["passed"]), **scores, "stress": stress},
         artifacts={"outputs/gate.json": ""},
     )
     for failure in gate.failures(result):

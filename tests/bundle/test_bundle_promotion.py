@@ -372,6 +372,18 @@ def test_a_store_entry_without_its_record_is_one_error_and_promotion_heals_it(tw
     assert champion.load().bundle.digest == second
 
 
+def test_the_gates_run_holds_its_limits_and_figures(world, monkeypatch):
+    told = []
+    monkeypatch.setattr(tracking, "stage", lambda name, **more: told.append((name, more)))
+    world.bundle(1)
+    world.params(limits={**LIMITS, "min_macro_auc": 0.99})
+    world.gate()
+    assert [name for name, _ in told] == ["gate", "gate"]
+    assert [more["params"]["min_macro_auc"] for _, more in told] == [LIMITS["min_macro_auc"], 0.99]
+    assert [more["metrics"]["passed"] for _, more in told] == [1, 0]
+    assert told[0][1]["metrics"]["macro_auc"] == GOOD["macro_auc"]
+
+
 def test_a_champion_that_fails_the_gate_now_is_said_to_stay(two):
     world, _, second = two
     world.params(limits={**LIMITS, "min_macro_auc": 0.99})

@@ -433,9 +433,12 @@ def _version(lineage: str, bundle: str) -> str:
 
 
 def _stored_versions(lineage: str) -> dict[str, int]:
-    """Version number by tag of the lineage's bundles in BentoML's store; a broken entry has none."""
+    """Version number by tag of the lineage's bundles in BentoML's store.
+
+    None where BentoML can't list them: there are none, or one is without its model.yaml.
+    """
     found = {}
-    with suppress(BentoMLException):  # nothing of the lineage, or one without its model.yaml
+    with suppress(BentoMLException):
         for model in bentoml.models.list(lineage):
             if "version" in model.info.metadata:
                 found[str(model.tag)] = int(model.info.metadata["version"])

@@ -249,9 +249,7 @@ def runs_page(ui: str) -> str:
 def _client() -> Any:  # noqa: ANN401 - mlflow is imported late
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault(
-        "MLFLOW_HTTP_REQUEST_TIMEOUT", "20"
-    )  # seconds; one that hangs costs a minute at most
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds: one that hangs costs a minute
     import mlflow  # noqa: PLC0415
 
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
