@@ -104,7 +104,9 @@ def names(section: str, *, file: Path | None = None) -> list[str]:
     found = [str(item) for item in node] if isinstance(node, list | dict) else []
     if not found or len(set(found)) != len(found):
         raise ParamsError(
-            f"{section} is {node!r}, must be a list of different names", path.name, "List each name once."
+            f"{section} is {node!r}, must be a list of different names",
+            path.name,
+            "Write a list ([0, 1, 2], say) or a table, each name once.",
         )
     return found
 
