@@ -109,8 +109,8 @@ def test_a_failed_gate_promotes_nothing_and_says_why(another):
     another.change({"gate": {"min_macro_auc": 1.0}})
     assert another.repro() == ["gate"]
     said = another.run("dermaflow", "models", "promote").stdout  # the gate says another thing: decided anew
-    assert "is not promoted: the gate failed: macro_auc" in said
-    assert "DERMAFLOW_BUNDLE=outputs/bundle make serve" in said
+    assert "would not be promoted now: the gate failed: macro_auc" in said
+    assert "It stays champion" in said
     assert champion(another)["tag"] == before["tag"]
 
 
