@@ -25,6 +25,7 @@ from dermaflow.impute.apply import FEATURES, Imputer
 from dermaflow.taxonomy import VIEWS
 
 WIDTH = 8
+FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6}
 NOTICE = "Random networks. They prove nothing."
 
 
@@ -133,8 +134,13 @@ def tiny_bundle(
         },
         ood_sha256=hashlib.sha256((folder / ood.FILE).read_bytes()).hexdigest() if detector else None,
         metrics={
-            "macro_auc": {"value": 0.5},
-            "operating_point": {"sensitivity": {"value": 0.83333, "low": 0.6, "high": 1.0}},
+            **dict.fromkeys(("balanced_accuracy", "melanoma_auc", "macro_auc", "ece"), FIGURE),
+            "cases": 40,
+            "groups": 30,
+            "operating_point": {
+                **dict.fromkeys(("specificity", "referred"), FIGURE),
+                "sensitivity": {"value": 0.83333, "low": 0.6, "high": 1.0},
+            },
         },
         inputs={"holdout": "0" * 64},
     ).write(folder)

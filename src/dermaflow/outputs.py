@@ -108,9 +108,13 @@ def require_space(needed: int, what: str) -> None:
 
 
 def write_json(target: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file with sorted keys, so that equal content gives equal bytes."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_text(target, text + "\n")
+    """Write a JSON file as `json_text` has it."""
+    write_text(target, json_text(value))
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """Return JSON with sorted keys, so that equal content gives equal bytes."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_text(target: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from tests_paths import ROOT
 COMMANDS = [
     "data check", "data link", "data ensure", "data download", "data export", "data story",
     "data legacy-split", "images show", "models list", "models show",
-    "models promote", "models serve", "models rollback", "sample", "predict", "evaluate", "repro",
+    "models promote", "models serve", "models rollback", "sample", "predict", "assess", "evaluate", "repro",
 ]  # fmt: skip
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
 

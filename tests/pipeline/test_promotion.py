@@ -1,6 +1,7 @@
 """Promote, roll back, refuse; and the service computes what evaluation computed."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -136,3 +137,31 @@ def test_a_folder_is_scored_in_the_challenges_columns(finished, tmp_path):
     stage = pd.read_csv(finished.folder / "outputs/predictions/isic2018.csv").set_index("image")
     assert told.loc[stage.index].to_numpy() == pytest.approx(stage.to_numpy(), abs=1e-6)  # 2018 is HAM's
     assert abs(told.to_numpy() - rows.iloc[:, 1:].to_numpy()).max() > 0.01
+
+
+def test_the_hold_outs_files_assessed_from_outside_have_the_hold_outs_figures(finished, tmp_path):
+    made = finished.folder / "outputs"
+    cases = pd.read_parquet(made / "cases.parquet").query("split != 'dropped'").set_index("image_id")
+    hold_out = cases[cases.split == "hold_out"].copy()
+    hold_out["diagnosis"] = pd.read_parquet(made / "holdout.parquet").set_index("image_id").diagnosis
+    learned = cases[cases.split == "train"].head(1)
+    images, truth = tmp_path / "images", tmp_path / "truth.csv"
+    images.mkdir()
+    for release, own in pd.concat([hold_out, learned]).groupby("store"):
+        files = pd.read_parquet(made / f"facts/{release}.parquet").set_index("image_id").file
+        for image_id in own.index:
+            shutil.copy(finished.folder / "data" / release / files[image_id], images)
+    command = ["dermaflow", "assess", "--bundle", str(made / "bundle"), "--out", str(tmp_path / "report")]
+    for table in (pd.concat([hold_out, learned]), hold_out):
+        columns = table.rename(columns={"age_years": "age"}).rename_axis("image")
+        columns[["diagnosis", "age", "sex", "site", "patient_id", "lesion_id"]].to_csv(truth)
+        done = finished.run(*command, "--images", str(images), "--truth", str(truth), ok=table is hold_out)
+        if table is not hold_out:
+            assert f"1 of its images are training images of this project: {learned.index[0]}" in done.stderr
+    found = json.loads((tmp_path / "report/metrics.json").read_text())
+    wanted = json.loads((made / "ensemble/metrics.json").read_text())["hold_out"]
+    for name in ("balanced_accuracy", "melanoma_auc", "macro_auc", "log_loss", "ece"):
+        assert found[name]["value"] == pytest.approx(wanted[name]["value"], abs=1e-5)
+    for name in ("sensitivity", "specificity"):
+        assert found["operating_point"][name]["value"] == wanted["operating_point"][name]["value"]
+    assert found["prediction_sets"] == wanted["prediction_sets"]

@@ -2,7 +2,7 @@
 
 import typer
 
-from dermaflow.cli import data, images, models, predict, repro, results, sample
+from dermaflow.cli import assess, data, images, models, predict, repro, results, sample
 from dermaflow.errors import tell_errors
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app.add_typer(models.app, name="models")
 app.command("sample")(sample.sample)
 app.command("repro")(repro.repro)
 app.command("predict")(predict.predict)
+app.command("assess")(assess.assess)
 app.command("evaluate")(results.evaluate)
 
 

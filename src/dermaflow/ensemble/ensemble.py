@@ -9,19 +9,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from dermaflow import outputs
 from dermaflow.bundle.ood import FILE, OodDetector
-from dermaflow.ensemble import blend, calibrate, conformal, ood
+from dermaflow.ensemble import blend, calibrate, conformal, ood, sections
 from dermaflow.ensemble.params import EnsembleParams
 from dermaflow.evaluate import evaluation, figures, members, report
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.members import Member
 from dermaflow.evaluate.params import EvaluateParams
+
+SPLITS: Final = {"hold-out": "hold_out", "out of fold": "out_of_fold"}
+"""Columns of the report's tables, and their keys in metrics.json."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,38 +189,22 @@ def decide(out_of_fold: Answers, params: EnsembleParams) -> dict[str, Any]:
 
 
 def _operating_point(metrics: dict[str, Any], params: EnsembleParams) -> str:
-    point = {name: metrics[name]["operating_point"] for name in ("hold_out", "out_of_fold")}
-    names = {
-        "sensitivity": "Malignant cases referred (sensitivity)",
-        "specificity": "Benign cases not referred (specificity)",
-        "referred": "All cases referred",
-    }
-    rows = [(text, *(report.interval(point[split][key]) for split in point)) for key, text in names.items()]
-    threshold = point["hold_out"]["malignant_threshold"]
+    point = {name: metrics[key]["operating_point"] for name, key in SPLITS.items()}
     text = (
-        f"A case is referred from a malignant probability of {threshold:.4f} up "
-        f"({' + '.join(point['hold_out']['malignant_classes'])}). The threshold was chosen out of fold for a "
+        f"{sections.refer_rule(point['hold-out'])} The threshold was chosen out of fold for a "
         f"sensitivity of {report.percent(params.sensitivity)}; the hold-out shows what it gives on new cases."
     )
-    return report.table(("", "hold-out", "out of fold"), rows) + report.paragraph(text)
+    return sections.referred(point) + report.paragraph(text)
 
 
 def _sets(metrics: dict[str, Any], decision: dict[str, Any], params: EnsembleParams) -> str:
     found = metrics["hold_out"]["prediction_sets"]
-    rows = [
-        (code, row["cases"], report.number(row["covered"]), f"{threshold:.4f}")
-        for (code, row), threshold in zip(found["per_class"].items(), decision["set_thresholds"], strict=True)
-    ]
-    size = "not defined" if found["mean_size"] is None else f"{found['mean_size']:.2f}"
     text = (
         f"Sets that should hold the diagnosis of {report.percent(params.coverage)} of each class' cases. "
-        f"On the hold-out they hold it in {report.number(found['covered'])} of all cases, with {size} "
-        f"diagnoses on average; {report.number(found['single'])} of the sets name one diagnosis, "
-        f"{report.number(found['empty'])} none. A threshold of 0 means too few out-of-fold cases: the class "
+        f"On the hold-out {sections.held(found)} A threshold of 0 means too few out-of-fold cases: the class "
         "is in every set."
     )
-    heads = ("diagnosis", "hold-out cases", "covered", "in the set from probability")
-    return report.table(heads, rows) + report.paragraph(text)
+    return sections.sets(found, decision["set_thresholds"], "hold-out cases") + report.paragraph(text)
 
 
 def _out_of_distribution(metrics: dict[str, Any], params: EnsembleParams) -> str:

@@ -27,7 +27,7 @@ NOTE: Final = "epoch chosen on the same fold"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is written to outputs/evaluation/{model}/.
+    """What is written of a model to outputs/evaluation/{model}/, of people's own images where they want it.
 
     Attributes:
         metrics: metrics.json.
@@ -40,8 +40,8 @@ class Evaluation:
     report_html: str
 
     def write(self, folder: Path) -> None:
-        """Write all files into a folder (see `outputs.replacing`)."""
-        outputs.write_json(folder / "metrics.json", self.metrics)
+        """Write all files into a folder that is put in its place whole."""
+        (folder / "metrics.json").write_text(outputs.json_text(self.metrics), encoding="utf-8")
         write_report(folder, self.plots, self.report_html)
 
 
@@ -195,7 +195,7 @@ def draw(scored: Scored, metrics: Mapping[str, Any], params: EvaluateParams) -> 
     hold_out = metrics["hold_out"]
     groups = {name: value for name, value in hold_out.items() if name.startswith("by_")}
     return {
-        "roc": plots.roc(scored.hold_out, scored.out_of_fold),
+        "roc": plots.roc({"out of fold": scored.out_of_fold, "hold-out": scored.hold_out}),
         "confusion": plots.confusion(scored.hold_out),
         "reliability": plots.reliability(scored.hold_out, params.bins),
         "subgroups": plots.forest(groups, hold_out),
@@ -203,8 +203,8 @@ def draw(scored: Scored, metrics: Mapping[str, Any], params: EvaluateParams) -> 
 
 
 def write_report(folder: Path, pictures: Mapping[str, bytes], report_html: str) -> None:
-    """Write report.html and plots/<name>.png."""
-    outputs.write_text(folder / "report.html", report_html)
+    """Write report.html and plots/<name>.png into a folder that is put in its place whole."""
+    (folder / "report.html").write_text(report_html, encoding="utf-8")
     (folder / "plots").mkdir(exist_ok=True)
     for name, png in pictures.items():
         (folder / "plots" / f"{name}.png").write_bytes(png)

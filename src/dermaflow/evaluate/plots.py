@@ -12,8 +12,13 @@ from dermaflow.evaluate.answers import Answers
 from dermaflow.pictures import BLUE, GREY, INK, ORANGE, draw
 
 
-def roc(hold_out: Answers, out_of_fold: Answers) -> bytes:
-    """ROC curves of melanoma and of all malignant diagnoses."""
+def roc(curves: Mapping[str, Answers]) -> bytes:
+    """ROC curves of melanoma and of all malignant diagnoses.
+
+    Args:
+        curves: answers by the name in the legend; the last are what it is about, others lie grey behind.
+    """
+    *_, first = curves
 
     def paint(figure: Figure) -> None:
         for axes, title, truth, score in zip(
@@ -24,10 +29,8 @@ def roc(hold_out: Answers, out_of_fold: Answers) -> bytes:
             strict=True,
         ):
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-            for name, answers, colour, line in (
-                ("out of fold", out_of_fold, GREY, "--"),
-                ("hold-out", hold_out, BLUE, "-"),
-            ):
+            for name, answers in curves.items():
+                colour, line = (BLUE, "-") if name == first else (GREY, "--")
                 positive, value = getattr(answers, truth), getattr(answers, score)
                 area = metrics.auc(positive, value)
                 false_alarms, sensitivity, _ = metrics.roc(positive, value)

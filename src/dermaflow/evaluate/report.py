@@ -80,27 +80,41 @@ class Content:
 def render(content: Content) -> str:
     """Return the whole page; nothing in it is loaded from elsewhere."""
     hold_out, out_of_fold = content.metrics["hold_out"], content.metrics["out_of_fold"]
+    pictures = {name: picture(content.plots[name], head) for name, head in PICTURES.items()}
     sections = [
         ("Headline", _headline(hold_out, out_of_fold)),
         ("In the challenges' own classes", _views(hold_out)),
         *content.extra,
-        (PICTURES["roc"], _picture(content.plots, "roc")),
-        ("Diagnoses", _per_class(hold_out["per_class"])),
-        (PICTURES["confusion"], _picture(content.plots, "confusion")),
-        (PICTURES["reliability"], _reliability(content)),
-        (PICTURES["subgroups"], _subgroups(content)),
+        (PICTURES["roc"], pictures["roc"]),
+        ("Diagnoses", per_class(hold_out["per_class"])),
+        (PICTURES["confusion"], pictures["confusion"]),
+        (PICTURES["reliability"], pictures["reliability"] + reliability(hold_out)),
+        (PICTURES["subgroups"], pictures["subgroups"] + subgroups(hold_out)),
         ("What the source alone gives away", _probe(hold_out)),
         ("From published rows to cases", _funnel(content.funnel)),
         ("How often the hold-out was opened", _scored(content.scored)),
     ]
+    return page(content.title, content.lead, content.notice, cards(hold_out, "hold-out"), sections)
+
+
+def page(title: str, lead: str, notice: str, top: str, sections: Iterable[tuple[str, str]]) -> str:
+    """Return a page of sections.
+
+    Args:
+        title: the heading.
+        lead: what stands below it.
+        notice: registry.notice.
+        top: HTML before the sections.
+        sections: heading and HTML each.
+    """
     body = "".join(f"<section><h2>{html.escape(head)}</h2>{text}</section>" for head, text in sections)
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width,initial-scale=1'>"
-        f"<title>{html.escape(content.title)}</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{html.escape(content.title)}</h1>{paragraph(content.lead)}"
-        f"<div class='warning'><b>Not a medical device.</b> {html.escape(content.notice)}</div>"
-        f"{_cards(hold_out)}{body}</main></body></html>\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body><main>"
+        f"<h1>{html.escape(title)}</h1>{paragraph(lead)}"
+        f"<div class='warning'><b>Not a medical device.</b> {html.escape(notice)}</div>"
+        f"{top}{body}</main></body></html>\n"
     )
 
 
@@ -135,24 +149,34 @@ def paragraph(text: str) -> str:
     return f"<p class='soft'>{html.escape(text)}</p>"
 
 
-def _cards(hold_out: Mapping[str, Any]) -> str:
-    cards = ""
+def cards(found: Mapping[str, Any], of: str) -> str:
+    """Four figures, large.
+
+    Args:
+        found: as `figures.headline`.
+        of: stands below a figure without an interval.
+    """
+    shown = ""
     for key in ("balanced_accuracy", "melanoma_auc", "macro_auc", "ece"):
-        found = hold_out[key]
-        span = "" if found["low"] is None else f"{number(found['low'])} to {number(found['high'])}"
-        cards += f"<div class='card'><span>{HEADLINE[key]}</span><b>{number(found['value'])}</b>"
-        cards += f"<span>{span or 'hold-out'}</span></div>"
-    return f"<div class='cards'>{cards}</div>"
+        one = found[key]
+        span = "" if one["low"] is None else f"{number(one['low'])} to {number(one['high'])}"
+        shown += f"<div class='card'><span>{HEADLINE[key]}</span><b>{number(one['value'])}</b>"
+        shown += f"<span>{html.escape(span or of)}</span></div>"
+    return f"<div class='cards'>{shown}</div>"
+
+
+def headline(columns: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of the headline figures, one column a set of cases (see `figures.headline`)."""
+    rows = [
+        (name, *(interval(found[key]) for found in columns.values()))
+        for key, name in HEADLINE.items()
+        if all(key in found for found in columns.values())
+    ]
+    rows += [(key.capitalize(), *(found[key] for found in columns.values())) for key in ("cases", "groups")]
+    return table(("", *columns), rows)
 
 
 def _headline(hold_out: Mapping[str, Any], out_of_fold: Mapping[str, Any]) -> str:
-    rows = [
-        (name, interval(hold_out[key]), interval(out_of_fold[key]))
-        for key, name in HEADLINE.items()
-        if key in hold_out
-    ]
-    rows.append(("Cases", hold_out["cases"], out_of_fold["cases"]))
-    rows.append(("Groups", hold_out["groups"], out_of_fold["groups"]))
     text = (
         "The hold-out is the headline. Out-of-fold figures flatter: each member's epoch was chosen on the "
         "same fold. Brackets: 95 % intervals over resampled groups of images that belong together "
@@ -168,7 +192,7 @@ def _headline(hold_out: Mapping[str, Any], out_of_fold: Mapping[str, Any]) -> st
         text += f" Too few patients or lesions for intervals: {', '.join(few)}."
     if hold_out.get("outside_view"):
         text += f" {hold_out['outside_view']} hold-out cases have a diagnosis outside the model's view."
-    return table(("", "hold-out", "out of fold"), rows) + paragraph(text)
+    return headline({"hold-out": hold_out, "out of fold": out_of_fold}) + paragraph(text)
 
 
 def _views(hold_out: Mapping[str, Any]) -> str:
@@ -199,12 +223,14 @@ def _views(hold_out: Mapping[str, Any]) -> str:
     return table(heads, rows) + paragraph(text)
 
 
-def _picture(plots: Mapping[str, bytes], name: str) -> str:
-    encoded = base64.b64encode(plots[name]).decode()
-    return f"<img alt='{html.escape(PICTURES[name])}' src='data:image/png;base64,{encoded}'>"
+def picture(png: bytes, alt: str) -> str:
+    """A picture within the page."""
+    encoded = base64.b64encode(png).decode()
+    return f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{encoded}'>"
 
 
-def _per_class(rows: Mapping[str, Mapping[str, Any]]) -> str:
+def per_class(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of `figures.per_class`."""
     columns = ("sensitivity", "specificity", "auc", "average_precision")
     heads = ("diagnosis", "cases", "sensitivity", "specificity", "AUC", "average precision")
     return table(
@@ -216,17 +242,18 @@ def _per_class(rows: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _reliability(content: Content) -> str:
-    error = number(content.metrics["hold_out"]["ece"]["value"])
+def reliability(found: Mapping[str, Any]) -> str:
+    """What the picture of reliability says."""
+    error = number(found["ece"]["value"])
     text = (
         f"Expected calibration error of the likeliest diagnosis: {error}. On the dotted line a stated "
         "probability is found to be right as often as it says."
     )
-    return _picture(content.plots, "reliability") + paragraph(text)
+    return paragraph(text)
 
 
-def _subgroups(content: Content) -> str:
-    hold_out = content.metrics["hold_out"]
+def subgroups(cases: Mapping[str, Any]) -> str:
+    """What the picture of subgroups says, and its figures."""
     rows = [
         (
             f"{by.removeprefix('by_').replace('_', ' ')}: {name}",
@@ -234,7 +261,7 @@ def _subgroups(content: Content) -> str:
             interval(found["balanced_accuracy"]),
             interval(found["melanoma_auc"]),
         )
-        for by, groups in hold_out.items()
+        for by, groups in cases.items()
         if by.startswith("by_")
         for name, found in groups.items()
     ]
@@ -244,11 +271,7 @@ def _subgroups(content: Content) -> str:
         "figures are in the table only."
     )
     figures = table(("subgroup", "cases", "balanced accuracy", "melanoma AUC"), rows)
-    return (
-        _picture(content.plots, "subgroups")
-        + paragraph(text)
-        + f"<details><summary>The same as a table</summary>{figures}</details>"
-    )
+    return paragraph(text) + f"<details><summary>The same as a table</summary>{figures}</details>"
 
 
 def _probe(hold_out: Mapping[str, Any]) -> str:

@@ -64,13 +64,12 @@ def subgroups(answers: Answers, params: EvaluateParams) -> dict[str, dict[str, A
 
 
 def columns(cases: pd.DataFrame) -> Mapping[str, "pd.Series[Any]"]:
-    """The columns that cases are split by; missing cells are their own subgroup."""
+    """The columns that cases are split by, as far as they have them; missing cells are their own subgroup."""
     fields = cases[["age_years", "sex", "site"]]
     complete = fields.notna().all(axis=1)
     bands = pd.cut(cases.age_years, [-np.inf, *AGES.values()], right=False, labels=list(AGES))
     return {
-        "release": cases.release,
-        "centre": cases.centre,
+        **{name: cases[name] for name in ("release", "centre") if name in cases},
         "sex": cases.sex,
         "age": bands.astype(object),
         "site": cases.site,

@@ -1,6 +1,7 @@
 """A table of patients from a CSV: image, age (years), sex, site; an empty cell is a missing value."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +21,45 @@ def read_metadata(source: Path) -> dict[str, Patient]:
         source: a CSV with the column image (an id or a file name) and any of age, sex, site.
 
     Raises:
-        DataError: no such file, no CSV in UTF-8, an unknown column or word, a row with more cells than
-            columns, an age out of range, an image listed twice; the message names the row.
+        DataError: as `read_rows`, or an unknown word, or an age out of range; the message names the row.
+    """
+    rows = read_rows(source, COLUMNS, required=("image",))
+    return {image: patient(cells, where) for image, (cells, where) in rows.items()}
+
+
+def read_rows(
+    source: Path, columns: Sequence[str], required: Sequence[str]
+) -> dict[str, tuple[dict[str, str], str]]:
+    """Read the cells of each image, without spaces around them, and where they stand.
+
+    Args:
+        source: a CSV with the column image (an id or a file name).
+        columns: those that there may be; the cells of one that is absent are empty.
+        required: those that there must be.
+
+    Raises:
+        DataError: no such file, no CSV in UTF-8, an unknown or missing column, a row with more cells than
+            columns, an image listed twice; the message names the row.
     """
     if not source.is_file():
         raise DataError("no such file", str(source), "Give the path of a CSV file.")
     try:
-        return _patients(source)
+        return _rows(source, columns, required)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"can't be read: {error}", source.name, "Save it as CSV in UTF-8.") from None
+
+
+def patient(cells: Mapping[str, str], where: str) -> Patient:
+    """Make a patient of a row's cells.
+
+    Raises:
+        DataError: an unknown word, or an age out of range.
+    """
+    return Patient(
+        _age(cells["age"], where),
+        _word("sex", cells["sex"], SEXES, where),
+        _word("site", cells["site"], SITES, where),
+    )
 
 
 def image_id(name: str) -> str:
@@ -37,11 +68,13 @@ def image_id(name: str) -> str:
     return stem if f"{dot}{extension}".lower() in IMAGE_TYPES else name
 
 
-def _patients(source: Path) -> dict[str, Patient]:
+def _rows(
+    source: Path, columns: Sequence[str], required: Sequence[str]
+) -> dict[str, tuple[dict[str, str], str]]:
     with source.open(encoding="utf-8-sig", newline="") as opened:
         reader = csv.DictReader(opened)
-        _check_columns(list(reader.fieldnames or []), source)
-        patients: dict[str, Patient] = {}
+        _check_columns(list(reader.fieldnames or []), source, columns, required)
+        rows: dict[str, tuple[dict[str, str], str]] = {}
         for row in reader:
             where = f"{source.name}, line {reader.line_num}"
             if None in row:  # where DictReader puts cells that no column has
@@ -50,26 +83,23 @@ def _patients(source: Path) -> dict[str, Patient]:
                     where,
                     "Write 55.5, not 55,5; put a cell that holds a comma in quotes.",
                 )
-            cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
+            cells = {name: (row.get(name) or "").strip() for name in columns}
             image = image_id(cells["image"])
-            if not image or image in patients:
+            if not image or image in rows:
                 problem = f"{image} is listed twice" if image else "no image is named"
                 raise DataError(problem, where, "Give each image one line.")
-            patients[image] = Patient(
-                _age(cells["age"], where),
-                _word("sex", cells["sex"], SEXES, where),
-                _word("site", cells["site"], SITES, where),
-            )
-    return patients
+            rows[image] = cells, where
+    return rows
 
 
-def _check_columns(found: list[str], source: Path) -> None:
-    unknown = [name for name in found if name not in COLUMNS]
-    if unknown or "image" not in found or len(set(found)) != len(found):
+def _check_columns(found: list[str], source: Path, columns: Sequence[str], required: Sequence[str]) -> None:
+    unknown = [name for name in found if name not in columns]
+    if unknown or not set(required) <= set(found) or len(set(found)) != len(found):
+        only = f"only {' and '.join(required)} {'is' if len(required) == 1 else 'are'} required"
         raise DataError(
             f"the columns are {first_ten(found)}",
             f"{source.name}, line 1",
-            f"Name them {', '.join(COLUMNS)}; only image is required.",
+            f"Name them {', '.join(columns)}; {only}.",
         )
 
 

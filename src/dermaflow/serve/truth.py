@@ -1,0 +1,64 @@
+"""A table of confirmed diagnoses from a CSV: what `dermaflow assess` measures a bundle by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dermaflow.errors import DataError
+from dermaflow.impute.apply import Patient
+from dermaflow.serve import metadata
+from dermaflow.taxonomy import DIAGNOSES
+
+COLUMNS: Final = ("image", "diagnosis", *metadata.COLUMNS[1:], "patient_id", "lesion_id")
+CODES: Final = (*DIAGNOSES, "AKIEC")
+"""AKIEC: an actinic keratosis or a squamous cell carcinoma, where nobody told which."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What is known of an image.
+
+    Attributes:
+        diagnosis: one of CODES.
+        patient: age, sex and site.
+        patient_id: whose image it is; None: not known.
+        lesion_id: which lesion it shows; None: not known.
+    """
+
+    diagnosis: str
+    patient: Patient
+    patient_id: str | None
+    lesion_id: str | None
+
+
+def read_truth(source: Path) -> tuple[dict[str, Labelled], list[str]]:
+    """Read a confirmed diagnosis an image.
+
+    Args:
+        source: a CSV with the columns image (an id or a file name) and diagnosis (one of CODES, in capitals
+            or not), and any of age, sex, site, patient_id, lesion_id.
+
+    Returns:
+        What is known by image id, and the images whose diagnosis is still empty.
+
+    Raises:
+        DataError: as `metadata.read_metadata`, or an unknown diagnosis, or none at all.
+    """
+    found: dict[str, Labelled] = {}
+    open_ones: list[str] = []
+    for image, (cells, where) in metadata.read_rows(source, COLUMNS, ("image", "diagnosis")).items():
+        patient = metadata.patient(cells, where)
+        code = cells["diagnosis"].upper()
+        if code and code not in CODES:
+            raise DataError(
+                f"diagnosis is {cells['diagnosis']!r}",
+                f"{where}, column diagnosis",
+                f"Write one of: {', '.join(CODES)}; or nothing where it is not confirmed yet.",
+            )
+        if code:
+            found[image] = Labelled(code, patient, cells["patient_id"] or None, cells["lesion_id"] or None)
+        else:
+            open_ones.append(image)
+    if not found:
+        raise DataError("no image has a diagnosis", source.name, "Fill in the column diagnosis.")
+    return found, open_ones
