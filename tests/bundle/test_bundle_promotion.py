@@ -21,7 +21,7 @@ from bentoml._internal.models import ModelStore
 from typer.testing import CliRunner
 
 from dermaflow import cli, outputs, tracking
-from dermaflow.bundle import card, registry
+from dermaflow.bundle import card, champions, latency, modelstore, registry
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.errors import BundleError
 from dermaflow.evaluate import compare, members
@@ -141,7 +141,7 @@ def test_each_model_of_a_mixed_bundle_can_be_timed_alone(tmp_path):
     made = tiny_bundle(tmp_path)
     first, second = made.members
     unlike = dataclasses.replace(made, members=(first, dataclasses.replace(second, model="b")))
-    found = registry.latencies_ms(unlike)
+    found = latency.latencies_ms(unlike)
     assert set(found) == {"tiny", "b", "ensemble"}
     assert min(found.values()) > 0
 
@@ -154,11 +154,11 @@ def test_promotion_shows_and_keeps_the_time_of_each_model_and_of_all(world, monk
         seen.append([member.file for member in bundle.members])
         return 100.0 * len(bundle.members)
 
-    monkeypatch.setattr(registry, "latency_ms", timed)
+    monkeypatch.setattr(latency, "latency_ms", timed)
     made = tiny_bundle(outputs.path("other"))
     first, second = made.members
     unlike = dataclasses.replace(made, members=(first, dataclasses.replace(second, model="b")))
-    assert registry.latencies_ms(unlike) == {"tiny": 100, "b": 100, "ensemble": 200}
+    assert latency.latencies_ms(unlike) == {"tiny": 100, "b": 100, "ensemble": 200}
     assert seen == [["tiny-0.onnx", "tiny-1.onnx"], ["tiny-0.onnx"], ["tiny-1.onnx"]]
     assert "An answer takes 200 ms here" in world.models("promote").stdout
     assert outputs.read_json(outputs.path("decision.json"))["latencies_ms"] == {"tiny": 200, "ensemble": 200}
@@ -223,7 +223,7 @@ def test_a_drawn_bundle_does_not_become_the_real_lineages_champion(world):
     world.params(demo=False)
     with pytest.raises(BundleError, match=r"registry\.demo is false, the bundle was built with true\. Run"):
         world.models("promote")
-    assert not registry.champion_file().exists()
+    assert not champions.file().exists()
 
 
 @pytest.mark.parametrize("drawn", [True, False])
@@ -329,7 +329,7 @@ def test_a_bundle_that_was_worse_than_a_champion_is_decided_on_anew_beside_anoth
     assert [found for found, _ in world.line] == [first, third]
 
 
-@pytest.mark.parametrize("lost", ["tiny-0.onnx", registry.PREDICTIONS])
+@pytest.mark.parametrize("lost", ["tiny-0.onnx", modelstore.PREDICTIONS])
 def test_a_bundle_that_the_store_damaged_is_stored_anew_by_promotion(two, lost):
     world, _, second = two
     file = in_store(world.file) / lost
@@ -355,7 +355,7 @@ def test_a_bundle_has_one_number_also_after_a_rollback_and_a_lost_champions_file
     world.models("rollback")
     world.models("promote", "--again")
     assert world.line == [(first, "1"), (second, "2")]
-    registry.champion_file().unlink()
+    champions.file().unlink()
     world.models("promote", "--again")
     assert world.line == [(second, "2")]
     third = world.bundle(3)
@@ -398,7 +398,7 @@ def test_a_champions_file_of_before_counts_on_from_its_line(two):
     world, first, second = two
     state = world.file
     del state["last_versions"]
-    registry.champion_file().write_text(json.dumps(state))
+    champions.file().write_text(json.dumps(state))
     third = world.bundle(3)
     world.models("promote")
     assert world.line == [(first, "1"), (second, "2"), (third, "3")]
@@ -407,7 +407,7 @@ def test_a_champions_file_of_before_counts_on_from_its_line(two):
 def test_a_drawn_model_leaves_the_service_its_real_one(two):
     world, *_ = two
     state = world.file | {"name": "skin-ensemble", "tag": "skin-ensemble:0", "demo": False}
-    registry.champion_file().write_text(json.dumps(state))
+    champions.file().write_text(json.dumps(state))
     third = world.bundle(3)
     said = world.models("promote").stdout
     assert "The service keeps its real model" in said
@@ -449,20 +449,20 @@ def test_a_champion_that_mlflow_did_not_hear_of_is_registered_by_the_next_comman
 
 
 def test_two_promotions_at_once_both_stay(world, monkeypatch):
-    def slowly(read=registry.champions):
+    def slowly(read=champions.read):
         found = read()
         time.sleep(0.1)
         return found
 
-    real, names = registry.champions, ("real-a", "real-b")
-    monkeypatch.setattr(registry, "latency_ms", lambda bundle: 1.0)
+    real, names = champions.read, ("real-a", "real-b")
+    monkeypatch.setattr(latency, "latency_ms", lambda bundle: 1.0)
     folders = {}
     for seed, name in enumerate(names):
         made = tiny_bundle(outputs.path(name), seed=seed)
         dataclasses.replace(made, name=name).write(outputs.path(name))
         (outputs.path(name) / card.FILE).write_text("A card.")
         folders[name] = RegistryParams(name=name, notice=NOTICE)
-    monkeypatch.setattr(registry, "champions", lambda: slowly(real))
+    monkeypatch.setattr(champions, "read", lambda: slowly(real))
     with ThreadPoolExecutor(2) as pool:
         done = [
             pool.submit(
@@ -481,6 +481,6 @@ def test_two_promotions_at_once_both_stay(world, monkeypatch):
 )
 @pytest.mark.parametrize("command", ["list", "rollback"])
 def test_a_damaged_champions_file_is_one_error_with_a_remedy(world, command, content):
-    registry.champion_file().write_text(content)
+    champions.file().write_text(content)
     with pytest.raises(BundleError, match=r"^champion\.json: not a file of champions.*Mend it"):
         world.models(command)

@@ -1,43 +1,23 @@
-"""Who is champion: promote, roll back, list. Bundles live in BentoML's model store.
+"""Who is champion: decide on a bundle, promote it, serve another lineage's, roll back.
 
-champion.json (git-ignored, in the root) names the exact tag that the service loads and, for each lineage,
-the line of its champions, the last version number given and what was rolled back. A new champion takes the
-place of its own lineage's in the service, or of a drawn (demo) model; another lineage's only when asked
-(`serve`), and a drawn one never takes that of a real one: a lineage is of drawn models or of real ones.
+A new champion takes the place of its own lineage's in the service, or of a drawn (demo) model; another
+lineage's only when asked (`serve`), and a drawn one never takes that of a real one: a lineage is of drawn
+models or of real ones. What stands where: champions (champion.json), modelstore (the bundles).
 """
 
 import json
-import os
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
-import numpy as np
-from filelock import FileLock
-
 from dermaflow import outputs
-from dermaflow.bundle import card, gate
+from dermaflow.bundle import champions, gate, modelstore
 from dermaflow.bundle import format as bundle_format
+from dermaflow.bundle.latency import latencies_ms
 from dermaflow.bundle.params import GateParams, RegistryParams
-from dermaflow.bundle.run import Runner
 from dermaflow.errors import BundleError, first_ten
-from dermaflow.impute.apply import Patient, vectors
-from dermaflow.params import root
-
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else it tells its makers of each model that is stored
-import bentoml
-from bentoml.exceptions import BentoMLException
 
 DECISION = "decision.json"
-PREDICTIONS = "hold_out_predictions.parquet"
-
-_ANEW = "Promote it again: `dvc repro && dermaflow models promote`."
-_needed = itemgetter("name", "tag", "version", "digest", "git_commit")
 
 Announce = Callable[[str, Path, Mapping[str, str]], Mapping[str, str]]
 """Tells the tracking server of a new version (name, bundle folder, tags) and returns more tags."""
@@ -55,88 +35,6 @@ class Comparison(Protocol):
         """The challenger is worse beyond chance."""
 
 
-def champion_file() -> Path:
-    """Return the path of champion.json."""
-    return root() / "champion.json"
-
-
-def champions() -> dict[str, Any]:
-    """Read champion.json; without it nothing is promoted.
-
-    Returns:
-        `lineages`: the records of each, oldest first; `last_versions`: the highest number ever given in
-        each; `rolled_back`: the digests of each; beside them the record that the service loads.
-
-    Raises:
-        BundleError: the file is damaged.
-    """
-    if not champion_file().exists():
-        return {"lineages": {}, "last_versions": {}, "rolled_back": {}}
-    try:
-        value: dict[str, Any] = json.loads(champion_file().read_text(encoding="utf-8"))
-        found = {name: [_needed(record) for record in line] for name, line in value["lineages"].items()}
-        highest = {
-            name: max(int(version) for _, _, version, *_ in line) for name, line in found.items() if line
-        }
-        value["last_versions"] = highest | value.get("last_versions", {})  # files of before hold none
-        value["rolled_back"] = dict(value.get("rolled_back", {}))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(
-            f"not a file of champions: {error!r}",
-            champion_file().name,
-            "Mend it, or move it away and promote anew: `dermaflow models promote`.",
-        ) from None
-    return value
-
-
-def current(lineage: str) -> dict[str, Any] | None:
-    """Return the record of a lineage's champion."""
-    line = champions()["lineages"].get(lineage, [])
-    return dict(line[-1]) if line else None
-
-
-def champion(lineage: str) -> dict[str, Any]:
-    """Return the record of a lineage's champion.
-
-    Raises:
-        BundleError: nothing is promoted there.
-    """
-    record = current(lineage)
-    if record is None:
-        raise BundleError(
-            "nothing is promoted", f"lineage {lineage}", "`make repro`, or `dermaflow models promote`."
-        )
-    return record
-
-
-def is_whole(tag: str) -> bool:
-    """Tell whether BentoML's store still holds a promoted bundle undamaged, with its predictions."""
-    try:
-        folder = Path(_stored(tag).path)
-        bundle_format.read(folder)
-    except BundleError:
-        return False
-    return (folder / PREDICTIONS).exists()
-
-
-def stored(record: Mapping[str, Any]) -> bundle_format.Bundle:
-    """Read a promoted bundle from BentoML's store.
-
-    Raises:
-        BundleError: it is gone from there, damaged, or of a format that this version does not serve.
-    """
-    folder = Path(_stored(record["tag"]).path)
-    try:
-        return bundle_format.read(folder)
-    except BundleError as error:
-        raise BundleError(error.what, f"{record['tag']} in BentoML's store, {error.where}", _ANEW) from None
-
-
-def stored_predictions(record: Mapping[str, Any]) -> Path:
-    """Return the hold-out predictions that were kept with a promoted bundle."""
-    return Path(_stored(record["tag"]).path_of(PREDICTIONS))
-
-
 def decided(bundle: str, lineage: str, failed: list[str]) -> dict[str, Any] | None:
     """Return the decision on this bundle, if one was taken and still holds.
 
@@ -150,7 +48,7 @@ def decided(bundle: str, lineage: str, failed: list[str]) -> dict[str, Any] | No
         unasked. None also where the store lost the bundle, or where the champion that a bundle was not
         promoted beside is no longer champion.
     """
-    state = champions()
+    state = champions.read()
     line = [record["digest"] for record in state["lineages"].get(lineage, [])]
     if bundle in state["rolled_back"].get(lineage, []):
         return {"rolled_back": True}
@@ -160,7 +58,7 @@ def decided(bundle: str, lineage: str, failed: list[str]) -> dict[str, Any] | No
     if any(decision.get(key) != value for key, value in taken.items()):
         return None
     if decision["promoted"]:
-        holds = bundle in line and is_whole(decision["tag"])
+        holds = bundle in line and modelstore.is_whole(decision["tag"])
     else:
         holds = decision.get("against") == (line[-1] if line else None)
     return decision | {"rolled_back": False} if holds else None
@@ -196,7 +94,7 @@ def require_match(
                 "params.yaml",
                 "Run `dvc repro` first.",
             )
-    before = current(registry.name)
+    before = champions.current(registry.name)
     if before is not None and bool(before.get("demo")) != registry.demo:
         words = {True: "a drawn model (registry.demo: true)", False: "a real one"}
         raise BundleError(
@@ -253,7 +151,7 @@ def promote(
     elif comparison is not None and comparison.worse:
         reason = "worse than the champion on the same hold-out, beyond chance"
     latency = latencies_ms(bundle)
-    champion = current(registry.name)
+    champion = champions.current(registry.name)
     decision: dict[str, Any] = {
         "against": champion and champion["digest"],
         "digest": bundle.digest,
@@ -267,23 +165,13 @@ def promote(
         "size_mb": round(size_mb(folder), 1),
     }
     if reason is None:
-        with _lock():
-            record = _store(bundle, folder, registry, predictions, provenance, decision)
+        with champions.lock():
+            record = _record(bundle, folder, registry, predictions, provenance, decision)
             record |= announce(registry.name, folder, {key: str(value) for key, value in record.items()})
             decision["tag"] = record["tag"]
-            decision["serving"] = _crown(record, registry)
+            decision["serving"] = champions.crown(record)
     outputs.write_json(outputs.path(DECISION), decision)
     return decision
-
-
-def amend(record: Mapping[str, Any], more: Mapping[str, str]) -> None:
-    """Add to a champion's record what the tracking server could only say later."""
-    with _lock():
-        state = champions()
-        line = state["lineages"][record["name"]]
-        amended = [old | more if old["digest"] == record["digest"] else old for old in line]
-        state["lineages"][record["name"]] = amended
-        _write(state, serving=amended[-1] if state.get("tag") == amended[-1]["tag"] else None)
 
 
 def serve(lineage: str) -> dict[str, Any]:
@@ -293,17 +181,17 @@ def serve(lineage: str) -> dict[str, Any]:
         BundleError: nothing is promoted there, it can't be served, or it is drawn and would take the place of
             a real one; nothing is changed then.
     """
-    with _lock():
-        record = champion(lineage)
-        stored(record)
-        state = champions()
-        if record.get("demo") and _serves_a_real_one(state):
+    with champions.lock():
+        record = champions.champion(lineage)
+        modelstore.read(record)
+        state = champions.read()
+        if record.get("demo") and champions.serves_a_real_one(state):
             raise BundleError(
                 f"a drawn model never takes the place of a real one, {state['tag']}",
                 f"lineage {lineage}",
                 "To look at it all the same: DERMAFLOW_BUNDLE=outputs/bundle make serve",
             )
-        _write(state, serving=record)
+        champions.write(state, serving=record)
     return record
 
 
@@ -314,8 +202,8 @@ def rollback(lineage: str) -> dict[str, Any]:
         BundleError: there is no earlier champion, or its bundle is gone from the store, damaged, or of a
             format that this version does not serve; nothing is changed then.
     """
-    with _lock():
-        state = champions()
+    with champions.lock():
+        state = champions.read()
         line = state["lineages"].get(lineage, [])
         if len(line) < 2:  # noqa: PLR2004
             raise BundleError(
@@ -323,7 +211,7 @@ def rollback(lineage: str) -> dict[str, Any]:
             )
         tag = line[-2]["tag"]
         try:
-            stored(line[-2])
+            modelstore.read(line[-2])
         except BundleError as error:
             raise BundleError(
                 f"the champion before, {tag}, can't be served: {error.what}",
@@ -331,39 +219,8 @@ def rollback(lineage: str) -> dict[str, Any]:
                 "The present one stays; to replace it: `dvc repro && dermaflow models promote`.",
             ) from None
         state["rolled_back"][lineage] = [*state["rolled_back"].get(lineage, []), line.pop()["digest"]]
-        _write(state, serving=line[-1] if state.get("name") == lineage else None)
+        champions.write(state, serving=line[-1] if state.get("name") == lineage else None)
     return dict(line[-1])
-
-
-def latencies_ms(bundle: bundle_format.Bundle) -> dict[str, float]:
-    """Measure an answer of each model alone, all its folds, and of the `ensemble`: `latency_ms` by name."""
-    whole = round(latency_ms(bundle), 1)
-    models = dict.fromkeys(member.model for member in bundle.members)
-    if len(models) == 1:
-        return {**dict.fromkeys(models, whole), "ensemble": whole}
-    parts = {
-        name: replace(
-            bundle,
-            members=tuple(member for member in bundle.members if member.model == name),
-            ood_sha256=None,  # it is of all members
-        )
-        for name in models
-    }
-    return {**{name: round(latency_ms(part), 1) for name, part in parts.items()}, "ensemble": whole}
-
-
-def latency_ms(bundle: bundle_format.Bundle, repeats: int = 15) -> float:
-    """Median time from the bytes of one 600 x 450 JPEG to the logits of all members, milliseconds."""
-    runner = Runner(bundle, threads=2)
-    noise = np.random.default_rng(0).integers(0, 256, (45, 60, 3), dtype=np.uint8)
-    file = cv2.imencode(".jpg", cv2.resize(noise, (600, 450)))[1].tobytes()
-    patient = vectors([bundle.imputer.fill(Patient())])
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        runner(runner.pixels([file]), patient)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times) * 1000)
 
 
 def size_mb(folder: Path) -> float:
@@ -371,25 +228,7 @@ def size_mb(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
 
 
-def _lock() -> FileLock:
-    """Two promotions at once must not lose each other's line."""
-    home = root() / ".tmp"
-    home.mkdir(exist_ok=True)
-    return FileLock(home / "champion.lock")
-
-
-def _stored(tag: str) -> Any:  # noqa: ANN401 - bentoml has no types
-    try:
-        return bentoml.models.get(tag)
-    except (BentoMLException, ValueError) as error:  # gone; without its model.yaml; no tag at all
-        raise BundleError(
-            f"the bundle {tag} can't be had from BentoML's store ({str(error).rstrip('.')})",
-            "bentoml models list",
-            _ANEW,
-        ) from None
-
-
-def _store(
+def _record(
     bundle: bundle_format.Bundle,
     folder: Path,
     registry: RegistryParams,
@@ -397,16 +236,9 @@ def _store(
     provenance: Mapping[str, str],
     decision: Mapping[str, Any],
 ) -> dict[str, Any]:
-    tag = f"{registry.name}:{bundle.digest[:12]}"
+    """Keep a bundle in the store, and return what champion.json is to say of it."""
     version = _version(registry.name, bundle.digest)
-    if not is_whole(tag):
-        with suppress(BentoMLException):
-            bentoml.models.delete(tag)  # damaged
-        labels = {"lineage": registry.name, "view": bundle.view.name}
-        with bentoml.models.create(tag, labels=labels, metadata={**provenance, "version": version}) as model:
-            for name in (bundle_format.FILE, card.FILE, *bundle.files):
-                Path(model.path_of(name)).write_bytes((folder / name).read_bytes())
-            Path(model.path_of(PREDICTIONS)).write_bytes(predictions.read_bytes())
+    tag = modelstore.keep(bundle, folder, registry.name, predictions, {**provenance, "version": version})
     return {
         "name": registry.name,
         "tag": tag,
@@ -425,48 +257,8 @@ def _version(lineage: str, bundle: str) -> str:
 
     The store remembers what champion.json does not: what was rolled back, or stood in a file that is lost.
     """
-    state = champions()
-    known = _stored_versions(lineage)
+    state = champions.read()
+    known = modelstore.versions(lineage)
     known |= {record["tag"]: int(record["version"]) for record in state["lineages"].get(lineage, [])}
     last = max([state["last_versions"].get(lineage, 0), *known.values()])
     return str(known.get(f"{lineage}:{bundle[:12]}", 1 + last))
-
-
-def _stored_versions(lineage: str) -> dict[str, int]:
-    """Version number by tag of the lineage's bundles in BentoML's store.
-
-    None where BentoML can't list them: there are none, or one is without its model.yaml.
-    """
-    found = {}
-    with suppress(BentoMLException):
-        for model in bentoml.models.list(lineage):
-            if "version" in model.info.metadata:
-                found[str(model.tag)] = int(model.info.metadata["version"])
-    return found
-
-
-def _crown(record: dict[str, Any], registry: RegistryParams) -> bool:
-    """Write champion.json; tell whether the service now answers with this bundle."""
-    state = champions()
-    line = [old for old in state["lineages"].get(registry.name, []) if old["digest"] != record["digest"]]
-    state["lineages"][registry.name] = [*line, record]
-    state["last_versions"][registry.name] = max(
-        int(record["version"]), state["last_versions"].get(registry.name, 0)
-    )
-    again = [digest for digest in state["rolled_back"].get(registry.name, []) if digest != record["digest"]]
-    state["rolled_back"][registry.name] = again
-    takes_over = state.get("name") == registry.name or not _serves_a_real_one(state)
-    _write(state, serving=record if takes_over else None)
-    return takes_over
-
-
-def _serves_a_real_one(state: Mapping[str, Any]) -> bool:
-    return "tag" in state and not state.get("demo", False)
-
-
-def _write(state: Mapping[str, Any], *, serving: Mapping[str, Any] | None) -> None:
-    """Write champion.json with the record that the service is to load; None leaves it as it is."""
-    kept = {key: state[key] for key in ("lineages", "last_versions", "rolled_back")}
-    value = {**(state if serving is None else serving), **kept}
-    with outputs.replacing(champion_file()) as scratch:
-        scratch.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -33,8 +33,8 @@ def promote(
     bundle's are one (`dvc repro`). Another lineage's real model stays in the service until `dermaflow models
     serve`.
     """
+    from dermaflow.bundle import champions, gate, registry  # noqa: PLC0415
     from dermaflow.bundle import format as bundle_format  # noqa: PLC0415
-    from dermaflow.bundle import gate, registry  # noqa: PLC0415
 
     folder = outputs.path("bundle")
     bundle = bundle_format.read(folder)
@@ -53,7 +53,7 @@ def promote(
         folder,
         lineage,
         failed=failed,
-        comparison=_compare(registry.current(lineage.name), bundle),
+        comparison=_compare(champions.current(lineage.name), bundle),
         predictions=outputs.ensemble_predictions.path,
         provenance={
             "git_commit": tracking.git_commit(),
@@ -87,9 +87,9 @@ def serve(lineage: Lineage = None) -> None:
 @app.command("list")
 def list_models() -> None:
     """List the champions of each lineage, oldest first; * is what the service loads."""
-    from dermaflow.bundle import registry  # noqa: PLC0415
+    from dermaflow.bundle import champions  # noqa: PLC0415
 
-    state = registry.champions()
+    state = champions.read()
     if not state["lineages"]:
         params.load(RegistryParams)  # else this is no project
         print("Nothing is promoted yet: `make repro`, or `dermaflow models promote` after `dvc repro`.")
@@ -106,16 +106,16 @@ def list_models() -> None:
 @app.command()
 def show(lineage: Lineage = None) -> None:
     """Print the champion's record and its figures as JSON."""
-    from dermaflow.bundle import registry  # noqa: PLC0415
+    from dermaflow.bundle import champions, modelstore  # noqa: PLC0415
 
-    record = registry.champion(lineage or params.load(RegistryParams).name)
-    metrics = registry.stored(record).metrics
+    record = champions.champion(lineage or params.load(RegistryParams).name)
+    metrics = modelstore.read(record).metrics
     print(json.dumps({"champion": record, "hold_out": metrics}, indent=1, sort_keys=True))
 
 
 def _compare(champion: Mapping[str, Any] | None, bundle: "Bundle") -> Any:  # noqa: ANN401 - Comparison or None
     """Compare with the champion, where both were scored on the very same hold-out."""
-    from dermaflow.bundle import registry  # noqa: PLC0415
+    from dermaflow.bundle import modelstore  # noqa: PLC0415
     from dermaflow.evaluate import compare  # noqa: PLC0415
 
     if champion is None or champion["digest"] == bundle.digest:
@@ -123,14 +123,14 @@ def _compare(champion: Mapping[str, Any] | None, bundle: "Bundle") -> Any:  # no
     if champion["holdout_sha256"] != bundle.inputs["holdout"]:
         sys.stderr.write("promote: the champion was scored on another hold-out; the gate alone decides\n")
         return None
-    if not registry.is_whole(champion["tag"]):
+    if not modelstore.is_whole(champion["tag"]):
         sys.stderr.write(
             f"promote: the champion {champion['tag']} can't be read any more (gone from BentoML's store, "
             "damaged, or of an older format); the gate alone decides\n"
         )
         return None
     return compare.against_champion(
-        registry.stored_predictions(champion),
+        modelstore.predictions_of(champion),
         outputs.ensemble_predictions.path,
         outputs.holdout.read(),
         outputs.cases.read(),
@@ -159,14 +159,14 @@ def _announce(name: str, folder: Path, tags: Mapping[str, str]) -> dict[str, str
 
 def _announce_late(lineage: str, folder: Path, digest: str) -> None:
     """Register a champion that was promoted without a server."""
-    from dermaflow.bundle import registry  # noqa: PLC0415
+    from dermaflow.bundle import champions  # noqa: PLC0415
 
-    record = registry.current(lineage)
+    record = champions.current(lineage)
     if record is None or record["digest"] != digest or record.get("mlflow_version"):
         return
     tags = _announce(lineage, folder, {key: str(value) for key, value in record.items()})
     if tags["mlflow_version"]:
-        registry.amend(record, tags)
+        champions.amend(record, tags)
         print(f"It is now registered in MLflow too, as version {tags['mlflow_version']}.")
 
 

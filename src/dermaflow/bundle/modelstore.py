@@ -1,0 +1,95 @@
+"""Promoted bundles in BentoML's model store, each with the hold-out predictions that it is compared by."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dermaflow.bundle import card
+from dermaflow.bundle import format as bundle_format
+from dermaflow.errors import BundleError
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else it tells its makers of each model that is stored
+import bentoml
+from bentoml.exceptions import BentoMLException
+
+PREDICTIONS = "hold_out_predictions.parquet"
+
+_ANEW = "Promote it again: `dvc repro && dermaflow models promote`."
+
+
+def is_whole(tag: str) -> bool:
+    """Tell whether BentoML's store still holds a promoted bundle undamaged, with its predictions."""
+    try:
+        folder = Path(_get(tag).path)
+        bundle_format.read(folder)
+    except BundleError:
+        return False
+    return (folder / PREDICTIONS).exists()
+
+
+def read(record: Mapping[str, Any]) -> bundle_format.Bundle:
+    """Read a promoted bundle from BentoML's store.
+
+    Raises:
+        BundleError: it is gone from there, damaged, or of a format that this version does not serve.
+    """
+    folder = Path(_get(record["tag"]).path)
+    try:
+        return bundle_format.read(folder)
+    except BundleError as error:
+        raise BundleError(error.what, f"{record['tag']} in BentoML's store, {error.where}", _ANEW) from None
+
+
+def predictions_of(record: Mapping[str, Any]) -> Path:
+    """Return the hold-out predictions that were kept with a promoted bundle."""
+    return Path(_get(record["tag"]).path_of(PREDICTIONS))
+
+
+def keep(
+    bundle: bundle_format.Bundle, folder: Path, lineage: str, predictions: Path, metadata: Mapping[str, str]
+) -> str:
+    """Put a bundle into the store, unless it is there undamaged, and return its tag.
+
+    Args:
+        bundle: as read from `folder`.
+        folder: its files.
+        lineage: whose champion it becomes.
+        predictions: its hold-out predictions.
+        metadata: what else is to be known of it there.
+    """
+    tag = f"{lineage}:{bundle.digest[:12]}"
+    if not is_whole(tag):
+        with suppress(BentoMLException):
+            bentoml.models.delete(tag)  # damaged
+        labels = {"lineage": lineage, "view": bundle.view.name}
+        with bentoml.models.create(tag, labels=labels, metadata=dict(metadata)) as model:
+            for name in (bundle_format.FILE, card.FILE, *bundle.files):
+                Path(model.path_of(name)).write_bytes((folder / name).read_bytes())
+            Path(model.path_of(PREDICTIONS)).write_bytes(predictions.read_bytes())
+    return tag
+
+
+def versions(lineage: str) -> dict[str, int]:
+    """Version number by tag of the lineage's bundles in BentoML's store.
+
+    None where BentoML can't list them: there are none, or one is without its model.yaml.
+    """
+    found = {}
+    with suppress(BentoMLException):
+        for model in bentoml.models.list(lineage):
+            if "version" in model.info.metadata:
+                found[str(model.tag)] = int(model.info.metadata["version"])
+    return found
+
+
+def _get(tag: str) -> Any:  # noqa: ANN401 - bentoml has no types
+    try:
+        return bentoml.models.get(tag)
+    except (BentoMLException, ValueError) as error:  # gone; without its model.yaml; no tag at all
+        raise BundleError(
+            f"the bundle {tag} can't be had from BentoML's store ({str(error).rstrip('.')})",
+            "bentoml models list",
+            _ANEW,
+        ) from None
