@@ -58,8 +58,10 @@ ui: setup ## open the MLflow UI on 127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(UI_PORT) --workers 1 \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
-test: setup ## the whole test-suite
-	@pytest
+test: setup ## the whole test-suite, the pipeline's tests beside the others
+	@log=$$(mktemp); pytest tests/pipeline > $$log 2>&1 & beside=$$!; trap "kill $$beside 2>/dev/null" EXIT; \
+	pytest --ignore=tests/pipeline; others=$$?; wait $$beside; pipeline=$$?; \
+	cat $$log; rm -f $$log; exit $$((others || pipeline))
 
 check: setup lint ## lint, types, fast tests: the loop of whoever changes the code
 	@mypy && pytest -q -m "not slow and not isic"

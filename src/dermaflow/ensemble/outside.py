@@ -74,8 +74,7 @@ def assess(
         "reliability": plots.reliability(answers, params.bins),
         "subgroups": plots.forest(groups, metrics),
     }
-    missed = report.table(("image", "diagnosis", "malignant probability"), _missed(bundle, answers))
-    return Evaluation(metrics, pictures, _report(bundle, metrics, pictures, missed, title))
+    return Evaluation(metrics, pictures, _report(bundle, metrics, pictures, _missed(bundle, answers), title))
 
 
 def _unlike(bundle: Bundle, answers: Answers, params: EvaluateParams) -> dict[str, Any] | None:
@@ -86,14 +85,17 @@ def _unlike(bundle: Bundle, answers: Answers, params: EvaluateParams) -> dict[st
     return {"unlike": figures.figure(intervals.mean(above), figures.weights_of(answers, params))}
 
 
-def _missed(bundle: Bundle, answers: Answers) -> list[tuple[str, str, str]]:
-    """Return the malignant cases that would not be referred, the least suspected first."""
+def _missed(bundle: Bundle, answers: Answers) -> str:
+    """Return a table of the malignant cases that would not be referred, the least suspected first."""
     probability = answers.malignant_probability
     rows = np.flatnonzero(answers.malignant & (probability < bundle.decision["malignant_threshold"]))
-    return [
+    if not rows.size:
+        return report.paragraph("None.")
+    shown = [
         (answers.cases.image_id[row], answers.cases.diagnosis[row], f"{probability[row]:.4f}")
         for row in rows[np.argsort(probability[rows], kind="stable")]
     ]
+    return report.table(("image", "diagnosis", "malignant probability"), shown)
 
 
 def _report(
