@@ -18,7 +18,7 @@ def roc(curves: Mapping[str, Answers]) -> bytes:
     Args:
         curves: answers by the name in the legend; the last are what it is about, others lie grey behind.
     """
-    *_, first = curves
+    *_, subject = curves
 
     def paint(figure: Figure) -> None:
         for axes, title, truth, score in zip(
@@ -30,7 +30,7 @@ def roc(curves: Mapping[str, Answers]) -> bytes:
         ):
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
             for name, answers in curves.items():
-                colour, line = (BLUE, "-") if name == first else (GREY, "--")
+                colour, line = (BLUE, "-") if name == subject else (GREY, "--")
                 positive, value = getattr(answers, truth), getattr(answers, score)
                 area = metrics.auc(positive, value)
                 false_alarms, sensitivity, _ = metrics.roc(positive, value)
