@@ -96,7 +96,7 @@ def test_what_is_absent_or_unknown_is_named(folder, said):
         assert named in said(json.dumps(harmed(whole, path, value)).encode()), path
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"5", b'"text"', b"{}", b'{"format": 6', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"5", b'"text"', b"{}", b'{"format": 7', b"\xff"])
 def test_a_file_that_holds_something_else_is_a_bundle_error(said, content):
     assert said(content).startswith("not a bundle: ")
 

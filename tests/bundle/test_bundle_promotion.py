@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from dermaflow import cli, outputs, tracking
 from dermaflow.bundle import card, champions, latency, modelstore, registry
+from dermaflow.bundle.format import FORMAT
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.errors import BundleError
 from dermaflow.evaluate import compare, members
@@ -274,7 +275,7 @@ def test_a_rollback_to_a_bundle_that_mlflow_never_met_says_that_the_alias_stays(
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda text: text.replace('"format": 6', '"format": 1'), "format 1, this version reads 6"),
+        (lambda text: text.replace(f'"format": {FORMAT}', '"format": 1'), "format 1, this version reads"),
         (lambda text: text.replace("Random", "Other"), "does not match its digest"),
     ],
     ids=["another format", "damaged"],

@@ -1,10 +1,12 @@
 """Stress: edits that keep shape and diagnosis, and the counting of flips with made-up networks."""
 
+import io
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
 from dermaflow.bundle.apply import Calibration
@@ -12,6 +14,7 @@ from dermaflow.errors import DataError
 from dermaflow.evaluate.perturbations import PERTURBATIONS, masked_lesion
 from dermaflow.evaluate.stress import choose, decode, encode, reduced, stress
 from dermaflow.taxonomy import SEVEN
+from helpers_icc import DISPLAY_P3, in_display_p3
 
 
 def photo(seed=0, height=120, width=160):
@@ -193,7 +196,16 @@ def test_encoding_and_decoding_keeps_every_pixel():
     rgb, _ = photo()
     assert (decode(encode(rgb), "x") == rgb).all()
     with pytest.raises(DataError, match="ISIC_9: the image does not decode"):
+        decode(encode(rgb)[:60], "ISIC_9")
+    with pytest.raises(DataError, match="ISIC_9: neither a JPEG nor a PNG"):
         decode(b"no image", "ISIC_9")
+
+
+def test_what_is_edited_has_the_colours_that_the_file_means():
+    rgb, _ = photo()
+    box = io.BytesIO()
+    PIL.Image.fromarray(in_display_p3(rgb)).save(box, "PNG", icc_profile=DISPLAY_P3)
+    assert np.abs(decode(box.getvalue(), "x").astype(int) - rgb).mean() < 1.2
 
 
 def test_one_image_of_each_group_is_chosen_before_any_second():

@@ -1,5 +1,6 @@
 """The real `bentoml serve` over HTTP."""
 
+import io
 import json
 import re
 import shutil
@@ -8,19 +9,23 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import inference, pages
 from dermaflow.serve.guard import HEADERS, JsonErrors, SecurityHeaders
 from helpers_bundle import picture
+from helpers_icc import DISPLAY_P3, in_display_p3
 from helpers_service import BENTOML, environment, scratch_root, serving
 
 pytestmark = pytest.mark.slow
 
-FOREIGN = ("torch", "timm", "pandas", "pyarrow", "sklearn", "matplotlib", "mlflow", "dvc", "PIL")
+FOREIGN = ("torch", "timm", "pandas", "pyarrow", "sklearn", "matplotlib", "mlflow", "dvc")
 OURS = ("dermaflow.params", "dermaflow.outputs", "dermaflow.tracking", "dermaflow.model", "dermaflow.train")
 
 
@@ -95,6 +100,18 @@ def test_exif_turns_the_image_upright_and_does_no_harm(client, runner):
     expected = inference.answer(exif_jpeg(file), Patient(), runner).probabilities
     assert turned.json()["probabilities"] == pytest.approx(expected, abs=1e-6)
     assert turned.json()["probabilities"] != ask(client, file).json()["probabilities"]
+
+
+def test_the_colours_of_a_telephone_are_read_as_they_are_meant(client):
+    def said(pixels, profile=None):
+        box = io.BytesIO()
+        Image.fromarray(pixels).save(box, "PNG", icc_profile=profile)
+        return np.array(list(ask(client, box.getvalue()).json()["probabilities"].values()))
+
+    rgb = cv2.cvtColor(cv2.imdecode(np.frombuffer(picture(3), np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    wanted, misread = said(rgb), said(in_display_p3(rgb))
+    managed = said(in_display_p3(rgb), DISPLAY_P3)
+    assert np.abs(managed - wanted).max() < np.abs(misread - wanted).max() / 5
 
 
 def test_a_large_photograph_is_answered_in_time(client):

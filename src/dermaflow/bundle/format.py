@@ -17,9 +17,9 @@ from dermaflow.images.prepare import Recipe
 from dermaflow.impute.apply import Imputer
 from dermaflow.taxonomy import VIEWS, View
 
-FORMAT = 6
+FORMAT = 7
 """1: shrunk by area alone; 2: no other things told; 3: temperature on the shifts; 4: demo not told; 5: no
-frequencies by centre."""
+frequencies by centre; 6: colour profiles not applied."""
 FILE = "bundle.json"
 
 

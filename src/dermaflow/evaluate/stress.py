@@ -21,6 +21,8 @@ from dermaflow.evaluate import figures
 from dermaflow.evaluate.answers import malignant_classes
 from dermaflow.evaluate.metrics import Floats
 from dermaflow.evaluate.perturbations import PERTURBATIONS, Image, Mask
+from dermaflow.images import icc
+from dermaflow.images.header import read_header
 
 if TYPE_CHECKING:
     from dermaflow.bundle.format import Bundle
@@ -125,15 +127,16 @@ def stress(
 
 
 def decode(file: bytes, name: str) -> Image:
-    """Return an RGB image of the file's own size.
+    """Return an sRGB image of the file's own size.
 
     Raises:
-        DataError: it does not decode.
+        DataError: it is no image, or does not decode.
     """
+    header = read_header(file, name)
     decoded = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
     if decoded is None:
         raise DataError("the image does not decode", name, "Run `dvc repro`, which lists unreadable files.")
-    return np.ascontiguousarray(decoded[..., ::-1])
+    return np.ascontiguousarray(icc.to_srgb(np.asarray(decoded, np.uint8), header.profile)[..., ::-1])
 
 
 def reduced(rgb: Image, max_px: int) -> Image:

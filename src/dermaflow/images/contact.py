@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dermaflow.errors import DataError
-from dermaflow.images import crop
+from dermaflow.images import crop, icc
 from dermaflow.images.decode import Pixels, checked_header, decode, reduction_for
 from dermaflow.images.portable import portable
 from dermaflow.images.store import ShardReader
@@ -103,7 +103,7 @@ def _with_box(file: bytes, box: crop.Box, max_pixels: int, name: str) -> Pixels:
     header = checked_header(file, max_pixels, name)
     reduction = reduction_for(header, min(header.width, header.height), CELL_PX)
     image = decode(file, header, reduction, name)
-    pixels = _fitted(cv2.cvtColor(image.pixels, cv2.COLOR_BGR2RGB))
+    pixels = cv2.cvtColor(icc.to_srgb(_fitted(image.pixels), header.profile), cv2.COLOR_BGR2RGB)
     zoom = max(pixels.shape[:2]) / max(image.width, image.height)
     left, top, width, height = (round(edge * zoom) for edge in box)
     corners = (left, top), (left + width - 1, top + height - 1)

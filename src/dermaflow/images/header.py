@@ -1,4 +1,4 @@
-"""Format and size of an image file, read before anything is decoded.
+"""Format, size and colour profile of an image file, read before anything is decoded.
 
 JPEG and PNG only, by content and not by extension: what else OpenCV could open is refused, so that a
 service never runs a decoder that no release needs.
@@ -6,6 +6,8 @@ service never runs a decoder that no release needs.
 
 import re
 import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,6 +27,11 @@ MAX_SCANS: Final = 100
 however few its bytes: 400 empty ones, 0.3 MB in all, keep a decoder busy for over half a minute."""
 MAX_SEGMENTS: Final = 10_000
 """Of one JPEG; a walk over as many takes some 10 ms."""
+_PROFILE_SEGMENT: Final = b"\xff\xe2"
+_PROFILE_NAME: Final = b"ICC_PROFILE\0"
+MAX_PROFILE: Final = 4 << 20
+"""Bytes of a colour profile: a telephone's has 500, a scanner's tables up to 3 MB. A larger one is taken for
+none."""
 _CHUNK: Final = struct.Struct(">I4s")
 """What a PNG chunk begins with: its content's length, and its name."""
 _AROUND_CHUNK: Final = _CHUNK.size + 4
@@ -33,16 +40,25 @@ _AROUND_CHUNK: Final = _CHUNK.size + 4
 
 @dataclass(frozen=True)
 class Header:
-    """What the header claims: the format, pixels before any EXIF turn, and whether a JPEG is of four inks."""
+    """What the header claims.
+
+    Attributes:
+        kind: the format.
+        width: before any EXIF turn, pixels.
+        height: likewise.
+        cmyk: whether a JPEG is of four inks.
+        profile: what the file says that its colours mean, as ICC.1 has it; None: nothing whole.
+    """
 
     kind: Literal["jpeg", "png"]
     width: int
     height: int
     cmyk: bool = False
+    profile: bytes | None = None
 
 
 def read_header(file: bytes, name: str) -> Header:
-    """Read an image's format and size.
+    """Read an image's format, size and colour profile.
 
     Args:
         file: its bytes.
@@ -56,16 +72,16 @@ def read_header(file: bytes, name: str) -> Header:
         raise DataError("the file is empty", name, remedy)
     cmyk = False
     if file.startswith(JPEG):
-        size, cmyk = _jpeg_frame(file, name)
+        size, cmyk, profile = _jpeg_frame(file, name)
         kind: Literal["jpeg", "png"] = "jpeg"
     elif file.startswith(PNG):
-        size = _png_size(file)
+        size, profile = _png_size(file), _png_profile(file)
         kind = "png"
     else:
         raise DataError("neither a JPEG nor a PNG image", name, remedy)
     if size is None or min(size) < 1:
         raise DataError("the image header is damaged: it gives no size", name, remedy)
-    return Header(kind, *size, cmyk)
+    return Header(kind, *size, cmyk, profile)
 
 
 def png_is_whole(file: bytes) -> bool:
@@ -73,13 +89,16 @@ def png_is_whole(file: bytes) -> bool:
 
     A decoder sets aside what a chunk claims, up to 4 GB, before it looks whether the bytes are there.
     """
+    return any(name == b"IEND" and end <= len(file) for name, _, end in _png_chunks(file))
+
+
+def _png_chunks(file: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each chunk's name, where its content begins, and where the next chunk would."""
     at = len(PNG)
     while at + _AROUND_CHUNK <= len(file):
         length, name = _CHUNK.unpack_from(file, at)
+        yield name, at + _CHUNK.size, at + _AROUND_CHUNK + length
         at += _AROUND_CHUNK + length
-        if name == b"IEND" and at <= len(file):
-            return True
-    return False
 
 
 def _png_size(file: bytes) -> tuple[int, int] | None:
@@ -88,13 +107,29 @@ def _png_size(file: bytes) -> tuple[int, int] | None:
     return int.from_bytes(file[16:20]), int.from_bytes(file[20:24])
 
 
-def _jpeg_frame(file: bytes, name: str) -> tuple[tuple[int, int] | None, bool]:
+def _png_profile(file: bytes) -> bytes | None:
+    """Return what the iCCP chunk holds: a name, a zero, the packing's number, and the packed profile."""
+    for name, start, end in _png_chunks(file):
+        if name == b"IDAT":
+            break
+        if name == b"iCCP":
+            unpacker = zlib.decompressobj()
+            try:
+                profile = unpacker.decompress(file[start : end - 4].partition(b"\0")[2][1:], MAX_PROFILE)
+            except zlib.error:
+                break
+            return profile if unpacker.eof else None
+    return None
+
+
+def _jpeg_frame(file: bytes, name: str) -> tuple[tuple[int, int] | None, bool, bytes | None]:
     """Walk the segments (ITU-T T.81, annex B) as a decoder does: over what they hold, to the end marker."""
     size, cmyk, scans, at = None, False, 0, 2
+    profile: dict[bytes, bytes] = {}
     for _ in range(MAX_SEGMENTS):
         found = _SEGMENT.search(file, at)
         if found is None or found[0] == _END:
-            return size, cmyk
+            return size, cmyk, _joined(profile)
         at = found.end()
         if found[0][1] in _FRAMES and size is None and not scans:
             size = int.from_bytes(file[at + 5 : at + 7]), int.from_bytes(file[at + 3 : at + 5])
@@ -102,9 +137,22 @@ def _jpeg_frame(file: bytes, name: str) -> tuple[tuple[int, int] | None, bool]:
         scans += found[0] == _SCAN
         if scans > MAX_SCANS:
             break
-        at += int.from_bytes(file[at : at + 2])
+        end = at + int.from_bytes(file[at : at + 2])
+        if found[0] == _PROFILE_SEGMENT and not scans and file.startswith(_PROFILE_NAME, at + 2):
+            profile[file[at + 14 : at + 16]] = file[at + 16 : end]
+        at = end
     raise DataError(
         f"the JPEG comes in more than {MAX_SCANS} scans or {MAX_SEGMENTS:,} segments, which take too long",
         name,
         "Save it again as an ordinary JPEG.",
     )
+
+
+def _joined(parts: dict[bytes, bytes]) -> bytes | None:
+    """Put a JPEG's profile together (ICC.1:2010, B.4): its parts by number, from 1, and their count."""
+    count = min(len(parts), 255)
+    numbers = [bytes([number, count]) for number in range(1, count + 1)]
+    if not parts or sorted(parts) != numbers:
+        return None
+    profile = b"".join(parts[number] for number in numbers)
+    return profile if len(profile) <= MAX_PROFILE else None

@@ -1,11 +1,11 @@
 """The only road from file bytes to the pixels a network sees: crop_resize, evaluation and service use it.
 
-    bytes -> decode, upright -> crop box -> resize to stored_px -> colours -> encode as stored
+    bytes -> decode, upright -> crop box -> resize to stored_px -> sRGB -> balance colours -> encode as stored
                                                                                       (`encode_stored`)
           -> decode -> resize to input_px                                             (`decode_stored`)
 
 `prepare` does both, so it returns exactly what a shard reader returns for that image: a JPEG round trip
-left out moves logits by up to 1.8. Needs OpenCV and numpy only.
+left out moves logits by up to 1.8. Needs OpenCV, numpy and Pillow (for colour profiles) only.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from dermaflow.errors import DataError
-from dermaflow.images import colour, crop
+from dermaflow.images import colour, crop, icc
 from dermaflow.images.decode import Decoded, Pixels, checked_header, decode, reduction_for
 from dermaflow.images.portable import portable
 
@@ -138,7 +138,7 @@ def decode_stored(encoded: bytes, input_px: int) -> Pixels:
 
 
 def _square(file: bytes, recipe: Recipe, name: str) -> tuple[Pixels, Decoded, crop.Box]:
-    """Decode, crop, resize to (stored_px, stored_px, 3), BGR, and balance the colours."""
+    """Decode, crop, resize to (stored_px, stored_px, 3), BGR, as sRGB, and balance the colours."""
     header = checked_header(file, recipe.max_pixels, name)
     target = recipe.stored_px
     short_side = crop.short_side(recipe.crop, header.width, header.height)
@@ -148,7 +148,8 @@ def _square(file: bytes, recipe: Recipe, name: str) -> tuple[Pixels, Decoded, cr
     if wanted < image.reduction:  # a border was cut: what is left needs a finer decode
         image = decode(file, header, wanted, name)
         box = crop.aligned(box, wanted)
-    return colour.balanced(crop.cut(recipe.crop, image, box, target), recipe.colour_constancy), image, box
+    square = icc.to_srgb(crop.cut(recipe.crop, image, box, target), header.profile)
+    return colour.balanced(square, recipe.colour_constancy), image, box
 
 
 def _encoded(square: Pixels, recipe: Recipe) -> bytes:
