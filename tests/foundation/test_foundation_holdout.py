@@ -13,7 +13,7 @@ READERS = {
 COMMANDS = {
     "src/dermaflow/cli/data.py",  # export --hold-out
     "src/dermaflow/cli/models.py",
-    "src/dermaflow/outputs.py",
+    "src/dermaflow/outputs/__init__.py",
 }
 
 

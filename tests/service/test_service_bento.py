@@ -81,9 +81,7 @@ def test_the_bento_imports_its_own_code_and_all_of_it_is_there(bento, champion):
     assert all(file.is_relative_to(folder / "src") for file in files), files
     assert (folder / "src/dermaflow/serve/page/index.html").exists()
     packed = {file.relative_to(folder / "src/dermaflow").parts[0] for file in (folder / "src").rglob("*.py")}
-    assert packed.isdisjoint(
-        {"train", "model", "ensemble", "evaluate", "releases", "outputs.py", "params.py"}
-    )
+    assert packed.isdisjoint({"train", "model", "ensemble", "evaluate", "releases", "outputs", "params.py"})
 
 
 def test_the_bento_serves_from_anywhere(bento, champion, runner, tmp_path):
