@@ -300,7 +300,9 @@ def test_what_was_rolled_back_is_said_to_be_so_and_promoted_again_only_when_aske
     assert "already decided on: promoted, and rolled back since" in said
     assert "dermaflow models promote --again" in said
     assert world.line == [(first, "1")]
-    assert "is champion of tiny-demo" in world.models("promote", "--again").stdout
+    said = world.models("promote", "--again").stdout
+    assert "is champion of tiny-demo" in said
+    assert "The service loads it when it starts next." in said
     assert [found for found, _ in world.line] == [first, second]
     assert "already decided on: promoted (" in world.models("promote").stdout
 
@@ -412,6 +414,7 @@ def test_a_drawn_model_leaves_the_service_its_real_one(two):
     third = world.bundle(3)
     said = world.models("promote").stdout
     assert "The service keeps its real model" in said
+    assert "starts next" not in said
     assert "models serve" not in said
     with pytest.raises(BundleError, match=r"never takes the place of a real one, skin-ensemble:0"):
         world.models("serve")

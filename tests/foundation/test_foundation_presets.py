@@ -40,7 +40,7 @@ def test_the_committed_params_are_the_sample_preset():
 
 
 def test_drawn_and_real_presets_never_share_a_lineage():
-    """A bundle names its lineage, but not whether its data are drawn."""
+    """A champion is only ever compared with one of the same name."""
     presets = [yaml.safe_load(file.read_text())["registry"] for file in PRESETS]
     drawn, real = ({one["name"] for one in presets if one["demo"] is demo} for demo in (True, False))
     assert drawn

@@ -1,6 +1,7 @@
 """Run a bundle's networks with ONNX Runtime: file bytes and patients in, logits out.
 
-Called by stress, predict and the service. One session a member, opened once.
+Called by stress, predict, assess, promotion (for its time) and the service. One session a member, opened
+once.
 """
 
 from collections.abc import Sequence

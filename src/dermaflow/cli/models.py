@@ -28,10 +28,10 @@ def promote(
 
     Reads outputs/gate.json (fixed limits), compares with the champion on the same hold-out, measures the
     latency here, and writes outputs/decision.json. Promotion puts the bundle into BentoML's store and
-    MLflow's registry and its tag into champion.json, which the service loads. A failed gate promotes
-    nothing and is no error; a lineage (its `demo` too), gate, limits or predictions that are not this
-    bundle's are one (`dvc repro`). Another lineage's real model stays in the service until `dermaflow models
-    serve`.
+    MLflow's registry and its tag into champion.json, which the service loads when it starts. A failed
+    gate promotes nothing and is no error; a lineage (its `demo` too), gate, limits or predictions that are
+    not this bundle's are one (`dvc repro`). Another lineage's real model stays in the service until
+    `dermaflow models serve`.
     """
     from dermaflow.bundle import champions, gate, registry  # noqa: PLC0415
     from dermaflow.bundle import format as bundle_format  # noqa: PLC0415
@@ -206,7 +206,9 @@ def _say(decision: Mapping[str, Any], digest: str, lineage: RegistryParams) -> N
         print("To look at it all the same: DERMAFLOW_BUNDLE=outputs/bundle make serve")
         return
     print(f"{decision['tag']} is champion of {decision['lineage']}: {decision['reason']}.")
-    if not decision["serving"]:
+    if decision["serving"]:
+        print("The service loads it when it starts next.")
+    else:
         print("The service keeps its real model; to look at this one:")
         print("  DERMAFLOW_BUNDLE=outputs/bundle make serve")
         if not lineage.demo:

@@ -1,6 +1,6 @@
 """The figures themselves: labels and scores in, a number out. NaN means "not defined".
 
-A decision whose highest score is tied counts as wrong, as in ISIC 2018 task 3. Sources: recipe of the
+A decision whose highest score is tied counts as wrong, as in ISIC 2018 task 3. Sources: the
 challenges (2018: mean sensitivity; 2019: the same over its classes; 2020: melanoma AUC); Guo et al. 2017
 for the expected calibration error.
 """

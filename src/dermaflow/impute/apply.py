@@ -20,7 +20,7 @@ FEATURES = (
     "sex missing",
     "site missing",
 )
-"""The network's patient input, in order. Never file size, dimensions or images per patient (recipe: they
+"""The network's patient input, in order. Never file size, dimensions or images per patient (they
 are traces of how the data were collected, not of disease)."""
 
 

@@ -6,8 +6,8 @@
     logits       = plain_logits + U embedding(patient)     linear in the features, so the maps stay exact
     cam          = W maps                                  its mean over y and x, plus b, is plain_logits
 
-Five dropouts over one shared linear layer, outputs averaged (recipe, ISIC 2020's winner), are the same as
-one linear layer over the average of five dropouts, which costs nothing; so it is written that way.
+Five dropouts over one shared linear layer, outputs averaged (ISIC 2020's winner, arXiv:2010.05351), are the
+same as one linear layer over the average of five dropouts, which costs nothing; so it is written that way.
 """
 
 import difflib

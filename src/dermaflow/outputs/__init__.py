@@ -91,7 +91,7 @@ facts = Table(
     "facts/{}.parquet",
     {
         "image_id": _ID,
-        "part": Column("str", "train or test: in whose folder the file lies"),
+        "part": Column("str", "train, validation or test: in whose folder the file lies"),
         "file": Column("str", "path below data/<release>; name in a zip after `.zip/`"),
         "width": Column("int32", "pixels as decoded, after EXIF orientation; 0 if unreadable"),
         "height": Column("int32", "pixels as decoded, after EXIF orientation; 0 if unreadable"),

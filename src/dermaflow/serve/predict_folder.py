@@ -1,7 +1,7 @@
 """Score many images with one bundle and write them in a challenge's columns.
 
-Called by `dermaflow predict` (a folder) and by the stage predict (a release). A file that can't be read
-costs its own row only.
+Called by `dermaflow predict` and `assess` (a folder) and by the stage predict (a release). A file that can't
+be read costs its own row only.
 """
 
 import csv

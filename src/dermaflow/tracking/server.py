@@ -191,7 +191,7 @@ def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, str]) -> s
     Args:
         name: the lineage.
         bundle: the folder; it becomes the run's artifact `bundle`.
-        run_id: the ensemble's run.
+        run_id: the promotion's run.
         tags: of the version; `digest` tells which bundle it is.
 
     Returns:

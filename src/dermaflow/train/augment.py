@@ -1,4 +1,4 @@
-"""The sixteen augmentations of the recipe, composed once, the same bytes for the same draw.
+"""The sixteen augmentations (`AugmentParams`), composed once, the same bytes for the same draw.
 
 Called in the processes that load images. Neither the process nor the order of the calls matters: each image
 is seeded by (seed, epoch, draw).
@@ -55,7 +55,7 @@ class Augment:
 
 
 def _transforms(params: AugmentParams) -> list[Any]:
-    """One to sixteen in the recipe's order; images are resized before, which costs less than after."""
+    """One to sixteen in the order of `AugmentParams`; images are resized before: that costs less than after."""
     return [
         *_on(params.transpose, A.Transpose),
         *_on(params.flip, A.HorizontalFlip),

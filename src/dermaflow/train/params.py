@@ -117,9 +117,10 @@ class Hole(Augmentation):
 
 
 class AugmentParams(Params):
-    """The sixteen augmentations, in their order; ranges are those of the ISIC 2020 winner (recipe, 5).
+    """The sixteen augmentations, in their order.
 
-    p is the chance of each. Of the four blurs and noises at most one is applied, so their p add up to 1 at
+    Ranges are those of the ISIC 2020 winner (arXiv:2010.05351), but for wider scale and rotate_deg. p is the
+    chance of each. Of the four blurs and noises at most one is applied, so their p add up to 1 at
     most; the same holds for the three distortions. On by default are those that serve short trainings; the
     winner's p stand beside.
     """
@@ -128,7 +129,7 @@ class AugmentParams(Params):
 
     transpose: Augmentation = Augmentation(p=0.5)  # 0.5
     flip: Augmentation = Augmentation(p=0.5)  # 0.5 horizontal, 0.5 vertical, each on its own
-    rotate: Turned = Turned(p=0)  # 0; 0.5 in the seed's source
+    rotate: Turned = Turned(p=0)  # shift_scale_rotate turns already
     brightness: Tone = Tone(p=0.75)  # 0.75
     contrast: Tone = Tone(p=0.5)  # 0.75
     motion_blur: Blurred = Blurred(p=0)  # 0.175: one of four at 0.7
