@@ -55,7 +55,7 @@ class Augment:
 
 
 def _transforms(params: AugmentParams) -> list[Any]:
-    """One to sixteen in the order of `AugmentParams`; images are resized before: that costs less than after."""
+    """One to sixteen in the order of `AugmentParams`; images are resized before, which costs less."""
     return [
         *_on(params.transpose, A.Transpose),
         *_on(params.flip, A.HorizontalFlip),

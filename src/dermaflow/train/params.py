@@ -129,7 +129,7 @@ class AugmentParams(Params):
 
     transpose: Augmentation = Augmentation(p=0.5)  # 0.5
     flip: Augmentation = Augmentation(p=0.5)  # 0.5 horizontal, 0.5 vertical, each on its own
-    rotate: Turned = Turned(p=0)  # shift_scale_rotate turns already
+    rotate: Turned = Turned(p=0)  # 0; shift_scale_rotate turns already
     brightness: Tone = Tone(p=0.75)  # 0.75
     contrast: Tone = Tone(p=0.5)  # 0.75
     motion_blur: Blurred = Blurred(p=0)  # 0.175: one of four at 0.7
