@@ -35,7 +35,7 @@ def in_adobe_rgb(rgb):
     return _bytes(np.clip(light, 0, 1) ** (1 / ADOBE_GAMMA))
 
 
-def profile(primaries, *curve, colours=b"RGB ", padding=0):
+def profile(primaries, *curve, colours=b"RGB ", padding=0, further=None):
     """An ICC.1:2010 display profile; `padding` makes it so many bytes longer."""
     columns = [tuple(column) for column in (TO_D50 @ primaries).T]
     white = (0.9642, 1.0, 0.8249)
@@ -48,6 +48,7 @@ def profile(primaries, *curve, colours=b"RGB ", padding=0):
         **{name + b"XYZ": _xyz(column) for name, column in zip((b"r", b"g", b"b"), columns, strict=True)},
         **{name + b"TRC": shape for name in (b"r", b"g", b"b")},
         b"none": b"data" + bytes(8 + padding),
+        **(further or {}),
     }
     start = 128 + 4 + 12 * len(tags)
     table, body = struct.pack(">I", len(tags)), b""

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -41,8 +42,6 @@ def turned_jpeg(width, height, orientation, seed=0):
 
 def with_png_size(file, width, height):
     """A PNG whose header claims another size, its checksum right."""
-    import zlib
-
     body = b"IHDR" + struct.pack(">II", width, height) + file[24:29]
     return file[:12] + body + struct.pack(">I", zlib.crc32(body)) + file[33:]
 
@@ -62,6 +61,17 @@ def with_scans(file, n):
 def with_segment(file, marker, content):
     """A JPEG with one more segment behind its first marker."""
     return file[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content + file[2:]
+
+
+def chunk(name, content):
+    """A chunk of a PNG."""
+    return len(content).to_bytes(4) + name + content + zlib.crc32(name + content).to_bytes(4)
+
+
+def with_chunk(png, made, before=b"IDAT"):
+    """A PNG with one chunk more, or several."""
+    at = png.index(before) - 4
+    return png[:at] + made + png[at:]
 
 
 def recipe(

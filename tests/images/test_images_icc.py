@@ -1,5 +1,6 @@
 """What a file says that its colours mean is applied; what it says wrongly does no harm."""
 
+import struct
 import zlib
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from images_made import encoded, folder_of, recipe, skin, with_segment
+from images_made import chunk, encoded, folder_of, recipe, skin, with_chunk, with_segment
 
 from dermaflow.images import contact, icc, store
 from dermaflow.images.header import MAX_PROFILE, read_header
@@ -122,15 +123,6 @@ def test_parts_may_come_in_any_order_but_each_once_and_all():
     assert none == set(found) - whole
 
 
-def chunk(name, content):
-    return len(content).to_bytes(4) + name + content + zlib.crc32(name + content).to_bytes(4)
-
-
-def with_chunk(png, made, before=b"IDAT"):
-    at = png.index(before) - 4
-    return png[:at] + made + png[at:]
-
-
 @pytest.mark.parametrize(
     ("made", "before"),
     [
@@ -157,6 +149,22 @@ def test_a_damaged_profile_of_a_png_is_taken_for_none(made, before):
 def test_a_profile_that_can_not_be_applied_leaves_the_values_as_they_are(named):
     pixels = skin()
     assert icc.to_srgb(pixels, named) is pixels
+
+
+def test_chains_of_elements_which_can_go_on_for_hours_are_left_out():
+    """One that makes all black stands in the profile: were it followed, so would be its thousand repeats."""
+    pixels = in_display_p3(skin())[..., ::-1]
+    named = profile(P3_XYZ, *SRGB_CURVE, further={b"D2B0": black_elements(1000)})
+    assert len(named) < 10_000
+    np.testing.assert_array_equal(icc.to_srgb(pixels, named), icc.to_srgb(pixels, DISPLAY_P3))
+
+
+def black_elements(repeats):
+    """An mpet tag (ICC.1:2010, 10.14) of one matrix of zeros, named many times."""
+    matrix = struct.pack(">4sIHH12f", b"matf", 0, 3, 3, *[0] * 12)
+    start = 16 + 8 * repeats
+    places = struct.pack(">II", start, len(matrix)) * repeats
+    return struct.pack(">4sIHHI", b"mpet", 0, 3, 3, repeats) + places + matrix
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])

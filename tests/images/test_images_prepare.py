@@ -2,19 +2,23 @@
 
 import io
 import re
+import struct
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from images_made import (
+    chunk,
     encoded,
     jpeg,
     png,
     recipe,
     skin,
     turned_jpeg,
+    with_chunk,
     with_jpeg_size,
     with_png_size,
     with_scans,
@@ -23,7 +27,7 @@ from images_made import (
 from PIL import Image
 
 from dermaflow.errors import DataError
-from dermaflow.images.header import MAX_SCANS, MAX_SEGMENTS
+from dermaflow.images.header import MAX_CHUNKS, MAX_SCANS, MAX_SEGMENTS
 from dermaflow.images.prepare import Recipe, decode_stored, encode_stored, prepare
 
 
@@ -136,15 +140,26 @@ def test_every_truncation_by_more_than_the_end_marker_is_noticed(file):
             prepare(file[: int(len(file) * share)], asked)
 
 
+@pytest.mark.parametrize("behind", [b"", jpeg(640, 600)], ids=["alone", "another picture behind"])
 @pytest.mark.parametrize("stored_px", [32, 64, 300])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_jpeg_that_was_cut_and_closed_is_noticed(mode, stored_px):
+def test_a_jpeg_that_was_cut_and_closed_is_noticed(mode, stored_px, behind):
     whole = encoded(skin(640, 600), "JPEG", mode, quality=92)
     asked = recipe(stored_px=stored_px)
-    assert prepare(whole, asked).shape == (64, 64, 3)
+    assert prepare(whole + behind, asked).shape == (64, 64, 3)
     for share in (0.3, 0.6, 0.9, 0.98):
         with pytest.raises(DataError, match="truncated or damaged"):
-            prepare(whole[: int(len(whole) * share)] + b"\xff\xd9", asked)
+            prepare(whole[: int(len(whole) * share)] + b"\xff\xd9" + behind, asked)
+
+
+@pytest.mark.parametrize(("marker", "bits"), [(0xC3, 8), (0xC9, 8), (0xCA, 8), (0xC1, 12), (0xCB, 8)])
+def test_a_jpeg_of_a_rare_kind_is_refused_by_name(marker, bits, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    file = jpeg()
+    at = file.index(b"\xff\xc0")
+    rare = file[:at] + bytes([0xFF, marker]) + file[at + 2 : at + 4] + bytes([bits]) + file[at + 5 :]
+    with pytest.raises(DataError, match=r"lossless, arithmetic-coded or 12-bit JPEG.* Save it again"):
+        prepare(rare, recipe())
 
 
 def test_a_progressive_jpeg_that_was_cut_in_its_first_scan_and_closed_is_noticed():
@@ -206,7 +221,7 @@ def test_a_jpeg_of_too_many_segments_is_refused():
         prepare(jpeg()[:2] + empty * MAX_SEGMENTS + jpeg()[2:], recipe())
 
 
-@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt"])
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"IEND"])
 @pytest.mark.parametrize("claimed", [0xFFFFFFF0, 0x7FFFFFFF, 3000])
 def test_a_png_chunk_that_claims_more_than_the_file_is_refused_before_it_is_decoded(
     kind, claimed, monkeypatch
@@ -216,6 +231,59 @@ def test_a_png_chunk_that_claims_more_than_the_file_is_refused_before_it_is_deco
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))  # it would set aside up to 4 GB
     with pytest.raises(DataError, match="truncated or damaged"):
         prepare(file[:33] + claimed.to_bytes(4) + kind + file[41:], recipe())
+
+
+def animation(second):
+    """A PNG of 8 x 8 pixels, grey, with a second picture."""
+    rows = zlib.compress(8 * (b"\0" + bytes([90]) * 24))
+    moves = struct.pack(">IIIIIHHBB", 0, 8, 8, 0, 0, 1, 10, 0, 0)
+    still = encoded(np.full((8, 8, 3), 90, np.uint8))
+    head = still[: still.index(b"IDAT") - 4]
+    parts = [(b"acTL", struct.pack(">II", 2, 0)), (b"IDAT", rows), (b"fcTL", moves), (b"fdAT", second)]
+    return head + b"".join(chunk(*part) for part in [*parts, (b"IEND", b"")])
+
+
+def test_an_animation_is_its_first_picture_and_a_damaged_second_one_no_end_of_the_process(tmp_path):
+    damaged = bytes(3) + b"\1" + zlib.compress(8 * (b"\x09" + bytes(24)))
+    (tmp_path / "a.png").write_bytes(animation(damaged))
+    code = (
+        "import sys; from pathlib import Path; from dermaflow.images.prepare import Recipe, prepare;"
+        "print(prepare(Path(sys.argv[1]).read_bytes(), Recipe('full', 64, 64, 256, 95, 10**7)).mean())"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path / "a.png")]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == "90.0"
+
+
+def test_what_a_png_holds_beside_its_picture_is_not_given_to_the_decoder(monkeypatch):
+    extra = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(10**6))) + chunk(b"acTL", struct.pack(">II", 2, 0))
+    photo = with_chunk(png(), extra)
+    given = []
+    decoder = cv2.imdecode
+    monkeypatch.setattr(
+        cv2, "imdecode", lambda file, flags: (given.append(file.tobytes()), decoder(file, flags))[1]
+    )
+    np.testing.assert_array_equal(prepare(photo, recipe()), prepare(png(), recipe()))
+    assert given[0] == given[1] == png()
+
+
+def test_a_png_turned_by_its_exif_or_transparent_by_its_palette_is_read_as_before():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(skin(90, 60), exif=exif)
+    np.testing.assert_array_equal(
+        prepare(turned, recipe("squash")), prepare(encoded(np.rot90(skin(90, 60), -1)), recipe("squash"))
+    )
+    clear = encoded(skin(), mode="P", transparency=3)
+    assert b"tRNS" in clear
+    seen = np.asarray(Image.open(io.BytesIO(clear)).convert("RGB"))
+    assert mean_difference(prepare(clear, recipe()), prepare(encoded(seen), recipe())) < 1.5
+
+
+def test_a_png_of_more_chunks_than_a_hundred_thousand_is_refused():
+    empty = chunk(b"tEXt", b"")
+    prepare(with_chunk(png(), empty * (MAX_CHUNKS - 10)), recipe())
+    with pytest.raises(DataError, match="truncated or damaged"):
+        prepare(with_chunk(png(), empty * MAX_CHUNKS), recipe())
 
 
 def test_rubbish_behind_the_end_of_a_png_does_no_harm():

@@ -1,6 +1,7 @@
 """A folder of images in each challenge's columns."""
 
 import csv
+import os
 import shutil
 from dataclasses import replace
 
@@ -368,3 +369,10 @@ def test_the_command_says_which_rows_of_metadata_it_did_not_use(folders, images,
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     shown = CliRunner().invoke(cli.app, ["predict", *words])
     assert (shown.exit_code, shown.stderr) == (0, "not used: 1 rows of metadata match no image: img7\n")
+
+
+def test_a_file_name_that_no_csv_can_hold_is_said_before_anything_is_scored(tmp_path):
+    for name in (b"l\xe9sion.jpg", "l\u00e9sion \u202f2.jpg".encode()):
+        (tmp_path / os.fsdecode(name)).write_bytes(picture())
+    with pytest.raises(DataError, match=r"not UTF-8: 'l\\udce9sion'\. Rename"):
+        predict_folder.image_files(tmp_path)

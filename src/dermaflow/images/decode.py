@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermaflow.errors import DataError
-from dermaflow.images.header import Header, png_is_whole, read_header
+from dermaflow.images.header import Header, png_picture, read_header
 
 Pixels = NDArray[np.uint8]
 
@@ -76,8 +76,8 @@ def decode(file: bytes, header: Header, reduction: int, name: str) -> Decoded:
     Raises:
         DataError: truncated, damaged, or of another size than its header says.
     """
-    cut = header.kind == "png" and not png_is_whole(file)
-    pixels = None if cut else _imdecode(file, _FLAGS[reduction])
+    picture = png_picture(file) if header.kind == "png" else file
+    pixels = None if picture is None else _imdecode(picture, _FLAGS[reduction])
     if pixels is None or (header.kind == "jpeg" and _ends_early(file, header, pixels, reduction)):
         raise DataError("the image is truncated or damaged", name, "Take the file again from where it came.")
     found = pixels.shape[1], pixels.shape[0]
@@ -116,6 +116,5 @@ def _ends_early(file: bytes, header: Header, pixels: Pixels, reduction: int) -> 
     corners = pixels[:: max(1, pixels.shape[0] - 1), :: max(1, pixels.shape[1] - 1)]
     if not header.cmyk and not (corners == _MISSING_GREY).all(axis=2).any():
         return False
-    body = file[: max(file.rfind(_JPEG_END), 0)]
-    again = _imdecode(body + _OTHER_BYTES + _JPEG_END, _FLAGS[reduction])
+    again = _imdecode(file[: header.end] + _OTHER_BYTES + _JPEG_END, _FLAGS[reduction])
     return again is None or not np.array_equal(pixels, again)

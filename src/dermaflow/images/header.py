@@ -17,6 +17,10 @@ JPEG: Final = b"\xff\xd8\xff"
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG markers SOF0 to SOF15, which hold the size (C4, C8, CC mean something else)."""
+_ORDINARY: Final = frozenset({0xC0, 0xC1, 0xC2})
+"""Those of the JPEGs that every program reads: baseline, extended, progressive. Lossless and arithmetic-coded
+ones the decoder reads at some sizes and some pixels only."""
+_EIGHT_BITS: Final = b"\x08"
 _SEGMENT: Final = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 """A JPEG marker with a segment behind it. Fill, stuffed and restart bytes are none, and no decoder steps over
 what follows a reserved one, so scans can't hide there."""
@@ -36,6 +40,11 @@ _CHUNK: Final = struct.Struct(">I4s")
 """What a PNG chunk begins with: its content's length, and its name."""
 _AROUND_CHUNK: Final = _CHUNK.size + 4
 """Bytes of a PNG chunk beside its content: these and a checksum."""
+MAX_CHUNKS: Final = 100_000
+"""Of one PNG; what follows is taken for cut off. A walk over as many takes some 20 ms."""
+_ANCILLARY: Final = 0x20
+"""Bit of a PNG chunk's first letter: the picture can do without it."""
+_TRANSPARENCY, _TURN = b"tRNS", b"eXIf"
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,8 @@ class Header:
         height: likewise.
         cmyk: whether a JPEG is of four inks.
         profile: what the file says that its colours mean, as ICC.1 has it; None: nothing whole.
+        end: where the picture ends: what follows, such as the second picture of a telephone's file, is not
+            of it.
     """
 
     kind: Literal["jpeg", "png"]
@@ -55,6 +66,7 @@ class Header:
     height: int
     cmyk: bool = False
     profile: bytes | None = None
+    end: int = 0
 
 
 def read_header(file: bytes, name: str) -> Header:
@@ -65,46 +77,57 @@ def read_header(file: bytes, name: str) -> Header:
         name: for messages.
 
     Raises:
-        DataError: empty, neither JPEG nor PNG, without a size, or a JPEG of too many scans.
+        DataError: empty, neither JPEG nor PNG, without a size, or a JPEG of too many scans or of a rare kind.
     """
     remedy = "Give a JPEG or PNG file; take it again from where it came."
     if not file:
         raise DataError("the file is empty", name, remedy)
-    cmyk = False
     if file.startswith(JPEG):
-        size, cmyk, profile = _jpeg_frame(file, name)
-        kind: Literal["jpeg", "png"] = "jpeg"
+        header = _jpeg_header(file, name)
     elif file.startswith(PNG):
-        size, profile = _png_size(file), _png_profile(file)
-        kind = "png"
+        header = _png_header(file)
     else:
         raise DataError("neither a JPEG nor a PNG image", name, remedy)
-    if size is None or min(size) < 1:
+    if min(header.width, header.height) < 1:
         raise DataError("the image header is damaged: it gives no size", name, remedy)
-    return Header(kind, *size, cmyk, profile)
+    return header
 
 
-def png_is_whole(file: bytes) -> bool:
-    """Tell whether each chunk of a PNG, up to its end chunk, lies within the file.
+def png_picture(file: bytes) -> bytes | None:
+    """Return a PNG of the chunks alone that make its first picture and turn it upright.
 
-    A decoder sets aside what a chunk claims, up to 4 GB, before it looks whether the bytes are there.
+    A decoder sets aside what a chunk claims, up to 4 GB, before it looks whether the bytes are there; it
+    unpacks texts that nobody reads, gigabytes from some kilobytes; and OpenCV's 5.0 ends the whole process
+    over a damaged second picture of an animation (opencv/opencv 27744).
+
+    Returns:
+        None where the file ends before its end chunk does.
     """
-    return any(name == b"IEND" and end <= len(file) for name, _, end in _png_chunks(file))
+    parts, at = [PNG], len(PNG)
+    for name, _, end in _png_chunks(file):
+        if not name[0] & _ANCILLARY or name in (_TRANSPARENCY, _TURN):
+            parts.append(file[at:end])
+        if name == b"IEND":
+            return b"".join(parts) if end <= len(file) else None
+        at = end
+    return None
 
 
 def _png_chunks(file: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield each chunk's name, where its content begins, and where the next chunk would."""
     at = len(PNG)
-    while at + _AROUND_CHUNK <= len(file):
+    for _ in range(MAX_CHUNKS):
+        if at + _AROUND_CHUNK > len(file):
+            break
         length, name = _CHUNK.unpack_from(file, at)
         yield name, at + _CHUNK.size, at + _AROUND_CHUNK + length
         at += _AROUND_CHUNK + length
 
 
-def _png_size(file: bytes) -> tuple[int, int] | None:
-    if file[12:16] != b"IHDR" or len(file) < 24:  # noqa: PLR2004 - signature, length, name, two sizes
-        return None
-    return int.from_bytes(file[16:20]), int.from_bytes(file[20:24])
+def _png_header(file: bytes) -> Header:
+    size = (file[16:20], file[20:24]) if file[12:16] == b"IHDR" else (b"", b"")
+    width, height = map(int.from_bytes, size)
+    return Header("png", width, height, profile=_png_profile(file), end=len(file))
 
 
 def _png_profile(file: bytes) -> bytes | None:
@@ -122,17 +145,24 @@ def _png_profile(file: bytes) -> bytes | None:
     return None
 
 
-def _jpeg_frame(file: bytes, name: str) -> tuple[tuple[int, int] | None, bool, bytes | None]:
+def _jpeg_header(file: bytes, name: str) -> Header:
     """Walk the segments (ITU-T T.81, annex B) as a decoder does: over what they hold, to the end marker."""
-    size, cmyk, scans, at = None, False, 0, 2
+    width, height, cmyk, scans, at = 0, 0, False, 0, 2
     profile: dict[bytes, bytes] = {}
     for _ in range(MAX_SEGMENTS):
         found = _SEGMENT.search(file, at)
         if found is None or found[0] == _END:
-            return size, cmyk, _joined(profile)
+            end = len(file) if found is None else found.start()
+            return Header("jpeg", width, height, cmyk, _joined(profile), end)
         at = found.end()
-        if found[0][1] in _FRAMES and size is None and not scans:
-            size = int.from_bytes(file[at + 5 : at + 7]), int.from_bytes(file[at + 3 : at + 5])
+        if found[0][1] in _FRAMES and not (width or scans):
+            if found[0][1] not in _ORDINARY or file[at + 2 : at + 3] != _EIGHT_BITS:
+                raise DataError(
+                    "a lossless, arithmetic-coded or 12-bit JPEG, which is not read",
+                    name,
+                    "Save it again as an ordinary JPEG or as a PNG.",
+                )
+            width, height = int.from_bytes(file[at + 5 : at + 7]), int.from_bytes(file[at + 3 : at + 5])
             cmyk = file[at + 7 : at + 8] == b"\x04"
         scans += found[0] == _SCAN
         if scans > MAX_SCANS:

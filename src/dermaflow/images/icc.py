@@ -5,12 +5,16 @@ the same lesion is paler, and the networks answer otherwise (docs/decisions/0016
 """
 
 import io
+from typing import Final
 
 import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
 from dermaflow.images.decode import Pixels
+
+_TAGS: Final = slice(128, 132 + 100 * 12)
+"""Bytes of a profile that name its parts; Little CMS reads 100 at most."""
 
 
 def to_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
@@ -30,9 +34,15 @@ def to_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
 
 
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """Return how colours are converted; None: the profile is damaged, or for other colours than RGB.
+
+    Its chains of processing elements (tags D2Bx) are left out. They are only ever there beside the usual
+    tags, and may name one element any number of times: a kilobyte that keeps Little CMS busy for hours.
+    """
+    named = profile[_TAGS].replace(b"D2B", b"---")
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile[: _TAGS.start] + named + profile[_TAGS.stop :]))
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         return ImageCms.ImageCmsTransform(source, srgb, "RGB", "RGB")
-    except (OSError, ValueError):  # damaged, or for other colours than RGB
+    except (OSError, ValueError):
         return None

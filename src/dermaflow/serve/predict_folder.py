@@ -99,7 +99,7 @@ def image_files(folder: Path) -> dict[str, Callable[[], bytes]]:
     """List the images of a folder: id to what reads its bytes.
 
     Raises:
-        DataError: no such folder, no image in it, or two files of one id.
+        DataError: no such folder, no image in it, two files of one id, or a name that no CSV can hold.
     """
     if not folder.is_dir():
         raise DataError("no such folder", str(folder), "Give a folder with JPEG or PNG files.")
@@ -112,6 +112,10 @@ def image_files(folder: Path) -> dict[str, Callable[[], bytes]]:
     if len(found) < len(files):
         twice = first_ten(file.name for file in files if found[image_id(file.name)] != file)
         raise DataError(f"two files of the same id: {twice}", str(folder), "Keep one of them.")
+    if foreign := [repr(name) for name in found if name != name.encode(errors="ignore").decode()]:
+        raise DataError(
+            f"file names that are not UTF-8: {first_ten(foreign)}", str(folder), "Rename these files."
+        )
     return {name: file.read_bytes for name, file in found.items()}
 
 
