@@ -129,17 +129,23 @@ def test_images_of_other_things_are_counted(folder, bundles):
 def test_training_images_are_refused_by_name_and_by_content(folder, bundles, project, monkeypatch):
     cases = pd.DataFrame({"image_id": ["ISIC_1", "img5", "img6"], "split": ["train", "hold_out", "dropped"]})
     facts = pd.DataFrame({"image_id": ["ISIC_1", "img5"], "sha256": ["a", "b"]})
-    assert learned_from(cases, facts, {"ISIC_1": "x", "other": "a", "img5": "b", "img6": "c"}) == [
-        "ISIC_1",
-        "other",
-    ]
+    pairs = pd.DataFrame(
+        {
+            "image_a": ["img8", "ISIC_1", "img9", "img5"],
+            "image_b": ["ISIC_1", "img7", "ISIC_1", "img6"],
+            "joined": [True, True, False, True],
+        }
+    )
+    given = {"ISIC_1": "x", "other": "a", "img5": "b", "img6": "c", "img7": "d", "img8": "e", "img9": "f"}
+    assert learned_from(cases, pairs, facts, given) == ["ISIC_1", "other", "img7", "img8"]
     sha256 = hashlib.sha256(picture(4)).hexdigest()
-    tables = {"cases": cases, "facts": pd.DataFrame({"image_id": ["ISIC_1"], "sha256": [sha256]})}
+    facts = pd.DataFrame({"image_id": ["ISIC_1"], "sha256": [sha256]})
+    tables = {"cases": cases, "facts": facts, "split": pairs}
     outputs.cases.path.parent.mkdir(parents=True)
     outputs.cases.path.touch()
     (project / "params.yaml").write_text("releases: [isic2018]\nevaluate: {}\n")
     monkeypatch.setattr(type(outputs.cases), "read", lambda self, *_: tables[self.file.partition("/")[0][:5]])
-    with pytest.raises(DataError, match=r"1 of its images are training images of this project: img4\. Leave"):
+    with pytest.raises(DataError, match=r"3 of its images are training images .*: img4, img7, img8\. Leave"):
         raise assess(folder, bundles["nine"]).exception
     assert not (folder / "report").exists()
 

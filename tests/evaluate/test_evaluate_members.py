@@ -187,6 +187,15 @@ def test_a_centres_frequencies_are_counted_on_its_training_rows_and_unknown_is_n
     assert members.priors_by_centre(cases[cases.centre == "unknown"], SEVEN) == {}
 
 
+def test_ak_and_scc_that_nobody_tells_apart_are_counted_at_their_centre():
+    """2018 alone has AKIEC, which is no diagnosis of the nine."""
+    rows = pd.DataFrame({"diagnosis": ["MEL", "NV", "NV", "AKIEC", None], "split": "train", "centre": "HAM"})
+    found = members.priors_by_centre(rows, SEVEN)
+    assert found["HAM"] == pytest.approx(members.natural_prior(rows, SEVEN))
+    assert found["HAM"][SEVEN.classes.index("AKIEC")] == 0.25
+    assert members.priors_by_centre(rows[rows.diagnosis == "AKIEC"], NINE) == {}
+
+
 def test_a_member_that_saw_none_of_a_class_at_a_centre_has_its_say_of_that_class_all_the_same(world):
     """Few images of a centre: all nevi of MSK may lie in the fold that a member did not learn from."""
     cases, _, found = world

@@ -14,6 +14,10 @@ from dermaflow.model.params import ModelParams
         ("input_px: 512", "input_px 512 is more than stored_px 160"),
         ("early_px: 512\n    early_epochs: 1", "early_px 512 is more than stored_px 160"),
         ("early_px: 96", "early_px and early_epochs go together"),
+        (
+            "early_px: 96\n    early_epochs: 4\n    epochs: 4",
+            "early_epochs 4 leave none of 4 epochs at input_px",
+        ),
         ("loss: logit_adjusted\n    class_weights: balanced", "set class_weights to none"),
         ("ema: 1.0", "models.a.ema is 1.0"),
         ("sampler_power: 50", r"For 50 % write 0\.5"),

@@ -136,7 +136,7 @@ def _refuse_learned(digests: Mapping[str, str], truth: Path) -> bool:
         return False
     tables = [outputs.facts.of(release) for release in params.names("releases")]
     facts = pd.concat([table.read(["image_id", "sha256"]) for table in tables])
-    learned = learned_from(outputs.cases.read(), facts, digests)
+    learned = learned_from(outputs.cases.read(), outputs.pairs.read(), facts, digests)
     if learned:
         raise DataError(
             f"{len(learned)} of its images are training images of this project: {first_ten(learned)}",

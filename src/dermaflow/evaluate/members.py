@@ -15,7 +15,7 @@ from dermaflow import outputs
 from dermaflow.bundle.apply import Calibration, Frequencies, decision_scores
 from dermaflow.errors import DataError, first_ten
 from dermaflow.evaluate.metrics import Floats
-from dermaflow.taxonomy import DIAGNOSES, VIEWS, View
+from dermaflow.taxonomy import VIEWS, View
 
 Split = Literal["out_of_fold", "hold_out"]
 Kind = Literal["logit", "plain"]
@@ -97,9 +97,13 @@ def priors_by_centre(cases: pd.DataFrame, view: View) -> dict[str, Floats]:
 
     `UNKNOWN` is no place that one could know an image to be from.
     """
-    seen = cases.diagnosis.isin([code for code in DIAGNOSES if view.target(code) is not None])
-    known = cases[(cases.split == "train") & (cases.centre != UNKNOWN) & seen]
-    return {str(centre): natural_prior(rows, view) for centre, rows in known.groupby("centre")}
+    known = labelled(cases, pd.DataFrame(), "out_of_fold")
+    known = known[known.centre != UNKNOWN]
+    seen = [isinstance(code, str) and view.target(code) is not None for code in known.diagnosis]
+    return {
+        str(centre): natural_prior(rows, view)
+        for centre, rows in known[np.array(seen, bool)].groupby("centre")
+    }
 
 
 def calibration(

