@@ -22,13 +22,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dermaflow import outputs, params, sources
 from dermaflow.bundle import format as bundle_format
-from dermaflow.bundle.run import Runner
+from dermaflow.bundle.run import Runner, opened
 from dermaflow.evaluate import intervals, stress
 from dermaflow.images import crop
 from dermaflow.images.decode import Decoded
@@ -56,10 +55,7 @@ class Activation:
 
     def __init__(self, runner: Runner) -> None:
         self._bundle = runner.bundle
-        self._sessions = [
-            onnxruntime.InferenceSession(str(runner.bundle.folder / member.file))
-            for member in runner.bundle.members
-        ]
+        self._sessions = [opened(runner.bundle.folder / member.file) for member in runner.bundle.members]
 
     def __call__(
         self, pixels: dict[Recipe, Pixels], patient: NDArray[np.float32], probabilities: Map, best: int

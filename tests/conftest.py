@@ -12,6 +12,7 @@ os.environ.update(
         "BENTOML_DO_NOT_TRACK": "True",
         "GX_ANALYTICS_ENABLED": "false",
         "NO_ALBUMENTATIONS_UPDATE": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.org",
         "GIT_COMMITTER_NAME": "test",

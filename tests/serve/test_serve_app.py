@@ -6,10 +6,10 @@ import re
 import socket
 import tempfile
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
-import prometheus_client
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
@@ -18,15 +18,16 @@ from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import app, champion, evidence, form, inference, pages
 from dermaflow.serve.app import application
+from dermaflow.serve.figures import REGISTRY
 from dermaflow.serve.guard import CONTENT_SECURITY_POLICY
-from dermaflow.serve.turnstile import LEAST_BYTES, Inbox, Turnstile
+from dermaflow.serve.turnstile import GONE, LEAST_BYTES, Inbox, Turnstile, in_turn
 from dermaflow.taxonomy import SEXES, SITES
 from helpers_bundle import other_thing, picture, tiny_bundle
 
 
 def counted():
     """All our figures: name and labels to value."""
-    families = prometheus_client.REGISTRY.collect()
+    families = REGISTRY.collect()
     samples = [sample for family in families for sample in family.samples if "dermaflow" in sample.name]
     return Figures({(s.name, *sorted(s.labels.items())): s.value for s in samples})
 
@@ -696,3 +697,21 @@ def test_the_bento_names_packages_as_pyproject_does():
     assert set(bento["python"]["packages"]) <= ours
     assert set(project["optional-dependencies"]["serve"]) <= set(bento["python"]["packages"])
     assert json.dumps(bento).count("index") == 0
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_turn_that_nobody_waits_for_any_more_is_handed_on(left):
+    done = []
+
+    async def gone():
+        return left
+
+    async def ask():
+        turn = asyncio.Semaphore(1)
+        refused = pytest.raises(HTTPException, check=lambda error: error.status_code == GONE)
+        with refused if left else nullcontext():
+            await in_turn(turn, lambda: done.append("worked"), gone)
+        assert not turn.locked()
+
+    asyncio.run(ask())
+    assert done == ([] if left else ["worked"])

@@ -4,8 +4,10 @@ import io
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -260,6 +262,65 @@ def test_another_server_of_the_same_store_leaves_our_figures_alone(client, serve
     assert same_port.returncode != 0
     ask(client, picture())
     assert answers() == before + 1
+
+
+def test_onnx_runtime_keeps_no_record_to_send_to_its_makers(served, bundle_folder, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    ours = {"DERMAFLOW_BUNDLE": str(bundle_folder), "HOME": str(home), "ORT_DISABLE_TELEMETRY": None}
+    with serving(served.champion.root, log=tmp_path / "log", **ours) as address:
+        asked = httpx.post(f"{address}/predict", files={"image": picture()}, timeout=30, trust_env=False)
+        assert asked.status_code == 200
+    kept = [file.name for file in home.rglob("*") if "microsoft" in str(file).lower() or "onnx" in file.name]
+    assert kept == []
+
+
+def test_nothing_is_computed_for_clients_that_have_gone(client, served):
+    def gone():
+        return sum(
+            map(float, re.findall(r'refusals_total\{status="499"\} (\S+)', client.get("/metrics").text))
+        )
+
+    before = gone()
+    request = client.build_request("POST", "/explain", files={"image": picture(1, (4000, 3000))})
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items() if name != "connection")
+    sent = f"POST /explain HTTP/1.1\r\n{head}\r\n".encode() + request.read()
+    host, port = served.address.removeprefix("http://").split(":")
+    for _ in range(12):
+        with socket.create_connection((host, int(port)), timeout=30) as opened:
+            opened.sendall(sent)
+    assert ask(client, picture()).status_code == 200
+    for _ in range(100):
+        if gone() >= before + 6:  # two at work, and those that had a turn before their end was seen
+            break
+        time.sleep(0.2)
+    else:
+        pytest.fail(f"{gone() - before} of 12 were seen to have gone")
+
+
+def test_an_address_with_a_slash_more_leads_nowhere(client):
+    for path in ("/predict/", "/info/"):
+        for host in ("evil.example", "localhost"):
+            response = client.post(path, headers={"host": host}, files={"image": picture()})
+            assert_guarded(response)
+            assert (response.status_code, response.json()) == (404, {"error": "Not Found"})
+            assert "location" not in response.headers
+
+
+def test_what_strangers_ask_for_stays_on_one_line_of_the_log(client, served):
+    client.get("/x%0a2026-01-01%20forged%1b%5b31m%c3%a9")
+    log = served.log.read_text()
+    assert "\nforged" not in log
+    assert "\x1b" not in log
+    assert r"/x\n2026-01-01 forged\x1b[31m\xe9" in log
+
+
+def test_a_charset_that_there_is_not_is_a_400(client):
+    body = b'--B\r\nContent-Disposition: form-data; name="age"\r\n\r\n5\r\n--B--\r\n'
+    kind = "multipart/form-data; boundary=B; charset=undefined"
+    response = client.post("/predict", content=body, headers={"content-type": kind})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("the form can't be read")
 
 
 def test_serving_reports_its_use_to_nobody(served, bundle_folder, tmp_path):

@@ -4,8 +4,12 @@ Called by stress, predict, assess, promotion (for its time) and the service. One
 once.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime
@@ -37,6 +41,19 @@ class Outputs:
     ood_scores: NDArray[np.float64] | None
 
 
+def opened(file: Path, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Open one network.
+
+    Args:
+        file: its ONNX file.
+        threads: of ONNX Runtime within one pass; 0 lets it choose.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
 class Runner:
     """The open networks of one bundle; safe to share between threads."""
 
@@ -49,17 +66,9 @@ class Runner:
         """
         if bundle.folder is None:
             raise BundleError("the bundle has no folder", bundle.name, "Read it with format.read.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
         self.bundle = bundle
         self._detector = OodDetector.read(bundle.folder / ood.FILE) if bundle.ood_sha256 else None
-        self._sessions = [
-            onnxruntime.InferenceSession(
-                str(bundle.folder / member.file), options, providers=["CPUExecutionProvider"]
-            )
-            for member in bundle.members
-        ]
+        self._sessions = [opened(bundle.folder / member.file, threads) for member in bundle.members]
 
     def pixels(self, files: Sequence[bytes]) -> dict[Recipe, NDArray[np.uint8]]:
         """Prepare each file once for each recipe that a member asks for."""

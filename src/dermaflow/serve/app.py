@@ -147,6 +147,7 @@ async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
                     partial(
                         work, sent.file, sent.patient, state.runner, state.loaded.model, force=sent.force
                     ),
+                    request.is_disconnected,
                 )
     except DataError as error:
         figures.count_refusal(400)

@@ -4,13 +4,21 @@ The label `forced` tells requests with force=true apart: someone who was decline
 again, and such an image is counted once by those that are not forced.
 """
 
-import os
+from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+import prometheus_client
+from prometheus_client import CollectorRegistry, generate_latest, values
 
 from dermaflow.serve.champion import Loaded
 from dermaflow.serve.inference import Answer
+
+# One worker's figures can be kept in memory. In files, as BentoML has it, a full disk ends the worker.
+values.ValueClass = values.MutexValue
+
+REGISTRY = CollectorRegistry()
+Counter = partial(prometheus_client.Counter, registry=REGISTRY)
+Gauge = partial(prometheus_client.Gauge, registry=REGISTRY)
+Histogram = partial(prometheus_client.Histogram, registry=REGISTRY)
 
 ANSWERS = Counter("dermaflow_answers", "Answers given, by most probable diagnosis.", ["diagnosis", "forced"])
 ABSTENTIONS = Counter("dermaflow_abstentions", "Images taken for other things, answered or not.", ["forced"])
@@ -40,12 +48,7 @@ MALIGNANT = Histogram(
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
 )
 IMPUTED = Counter("dermaflow_imputed", "Patient fields that were missing, by field.", ["field", "forced"])
-MODEL = Gauge(
-    "dermaflow_model_info",
-    "1 for the bundle that answers.",
-    ["name", "version", "digest"],
-    multiprocess_mode="max",  # one row, however many workers say it
-)
+MODEL = Gauge("dermaflow_model_info", "1 for the bundle that answers.", ["name", "version", "digest"])
 
 
 def count_answer(answer: Answer, seconds: float) -> None:
@@ -83,14 +86,10 @@ def count_refusal(status: int) -> None:
 
 
 def name_model(loaded: Loaded) -> None:
-    """Say which bundle answers; called by each worker."""
+    """Say which bundle answers."""
     MODEL.labels(loaded.model["name"], loaded.model["version"], loaded.model["digest"]).set(1)
 
 
 def exposed() -> bytes:
-    """Return all figures in Prometheus' text format; under BentoML, those of all workers together."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest()
-    workers = CollectorRegistry()
-    MultiProcessCollector(workers)  # type: ignore[no-untyped-call]
-    return generate_latest(workers)
+    """Return all figures in Prometheus' text format."""
+    return generate_latest(REGISTRY)

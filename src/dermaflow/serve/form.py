@@ -79,6 +79,8 @@ async def read(request: Request) -> Submission:
         else:
             wrong = f"the form can't be read: {error.message}"
         raise HTTPException(400, wrong) from None
+    except UnicodeError:  # a charset that can't be, or that the fields are not in
+        raise HTTPException(400, "the form can't be read: send its fields in UTF-8") from None
     except ClientDisconnect:
         raise HTTPException(400, "the connection ended before the image had arrived") from None
     except TimeoutError:

@@ -1,5 +1,6 @@
 """What stands between the network and the app: nothing foreign is allowed in or out."""
 
+import logging
 import os
 import socket
 from http import HTTPStatus
@@ -99,6 +100,17 @@ def internal_error() -> JSONResponse:
     return JSONResponse({"error": "internal error; the log says where"}, 500)
 
 
+def one_line(record: logging.LogRecord) -> bool:
+    """A filter that keeps what strangers send, such as a path with %0a in it, to one line of ASCII."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(_plain(part) if isinstance(part, str) else part for part in record.args)
+    return True
+
+
+def _plain(text: str) -> str:
+    return text.encode("unicode_escape").decode()
+
+
 class SecurityHeaders:
     """ASGI middleware: each response carries HEADERS. No CORS header is ever set."""
 
@@ -118,7 +130,11 @@ class SecurityHeaders:
 
 
 class JsonErrors:
-    """ASGI middleware: what BentoML says of errors in plain text, such as a 404, becomes {"error": ...}."""
+    """ASGI middleware: what BentoML says of errors in plain text, such as a 404, becomes {"error": ...}.
+
+    So does its redirect of an address with a slash at the end: it leads to plain HTTP under whatever host was
+    asked, and a client that follows sends image and patient data there.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap an app."""
@@ -136,13 +152,17 @@ class JsonErrors:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                plain = message["status"] >= HTTPStatus.BAD_REQUEST and headers.get(
-                    "content-type", ""
-                ).startswith("text/plain")
+                status = message["status"]
+                if status == HTTPStatus.TEMPORARY_REDIRECT:
+                    plain, status = True, HTTPStatus.NOT_FOUND
+                else:
+                    plain = status >= HTTPStatus.BAD_REQUEST and headers.get("content-type", "").startswith(
+                        "text/plain"
+                    )
                 if plain:
-                    del headers["content-type"], headers["content-length"]
-                    error = {"error": HTTPStatus(message["status"]).phrase}
-                    await JSONResponse(error, message["status"], headers)(scope, receive, send)
+                    del headers["content-type"], headers["content-length"], headers["location"]
+                    error = {"error": HTTPStatus(status).phrase}
+                    await JSONResponse(error, status, headers)(scope, receive, send)
             if not plain:
                 await send(message)
 

@@ -4,21 +4,18 @@ It binds to 127.0.0.1 unless told otherwise (`--host`, BENTOML_HOST) and takes i
 a promoted bundle it refuses to start and names the command that makes one.
 """
 
-import atexit
+import logging
 import os
-import shutil
 import sys
-import tempfile
 from typing import Any
 
 import bentoml
-from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 
 from dermaflow.errors import DermaflowError
 from dermaflow.serve import champion, figures
 from dermaflow.serve.app import application, warm_up
-from dermaflow.serve.guard import ANSWER_SECONDS, JsonErrors, SecurityHeaders
+from dermaflow.serve.guard import ANSWER_SECONDS, JsonErrors, SecurityHeaders, one_line
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else BentoML tells its makers of each start
 do_not_track.cache_clear()  # asked before this file is read
@@ -37,11 +34,7 @@ try:
 except DermaflowError as error:
     sys.exit(f"error: {error}")
 
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # a worker is told its server's
-    # BentoML has one folder of figures for all servers of a store, and each start empties it.
-    folder = tempfile.mkdtemp(prefix="dermaflow-metrics-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    BentoMLContainer.prometheus_multiproc_dir.set(folder)
+logging.getLogger("bentoml.access").addFilter(one_line)
 
 app = application(LOADED)
 
@@ -59,7 +52,7 @@ def _guarded(service: Any) -> Any:  # noqa: ANN401 - BentoML's own type
     http={"host": "127.0.0.1", "port": PORT},
     traffic={"timeout": ANSWER_SECONDS + 10},
     metrics={"enabled": False},  # they keep each path that anybody asks for; `/metrics` is the app's own
-    workers=1,
+    workers=1,  # figures and turns are in its memory
 )
 class Service:
     """Three calibrated diagnoses of a dermoscopic image. Not a medical device."""

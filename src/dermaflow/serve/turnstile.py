@@ -5,7 +5,7 @@ sends slowly stands in the way of those who wait. Each bounds its memory for its
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -14,6 +14,8 @@ from starlette.types import Message, Receive
 
 LEAST_BYTES: Final = 64 * 1024
 """What a body counts at least: a connection that sends nothing has its buffers and its parser too."""
+GONE: Final = 499
+"""The status under which those are counted who left before their turn came (nginx's number)."""
 
 Result = TypeVar("Result")
 
@@ -107,12 +109,31 @@ class Turnstile:
             self._inside -= 1
 
 
-async def in_turn(turn: asyncio.Semaphore, work: Callable[[], Result]) -> Result:
+async def in_turn(
+    turn: asyncio.Semaphore, work: Callable[[], Result], gone: Callable[[], Awaitable[bool]]
+) -> Result:
     """Wait for a turn and work in a thread.
 
     The turn ends with the work: a thread goes on when nobody waits for it any more.
+
+    Args:
+        turn: from `Turnstile.place`.
+        work: what is done.
+        gone: tells whether the client has gone meanwhile; nothing is done for one that has.
+
+    Raises:
+        HTTPException: 499, the client has gone.
     """
+    await gone()  # the server reads on only when asked: else it would not see the client's end
     await turn.acquire()
+    try:
+        left = await gone()
+    except BaseException:
+        turn.release()
+        raise
+    if left:
+        turn.release()
+        raise HTTPException(GONE, "the client has gone")
     working = asyncio.create_task(asyncio.to_thread(work))
     working.add_done_callback(lambda _: turn.release())
     return await asyncio.shield(working)

@@ -9,6 +9,7 @@ const drop = element("drop");
 let known = null; // the file that the page has taken note of
 let address = null; // of the preview, a blob in this browser's memory
 let asked = 0; // an answer to an older question is not shown
+let asking = new AbortController(); // of the question that is open
 
 const ANSWER_MS = 65_000; // the service itself gives up after 60 s, and says so
 
@@ -37,6 +38,8 @@ function showStatus(message, state = "") {
 // Whatever is shown belongs to the image and fields that stand in the form; a change takes it away.
 function forgetAnswer(message = "No image has been assessed yet.") {
   asked += 1;
+  asking.abort(); // or the service would work on for nobody
+  asking = new AbortController();
   setBusy(false);
   forgetPictures();
   element("answer").hidden = true;
@@ -339,16 +342,19 @@ async function filledForm() {
 }
 
 async function ask(path, body) {
-  let response;
+  const open = asking;
+  const late = setTimeout(() => open.abort(new DOMException("", "TimeoutError")), ANSWER_MS);
   try {
-    response = await fetch(path, { method: "POST", body, signal: AbortSignal.timeout(ANSWER_MS) });
-  } catch (error) {
-    if (error.name === "TimeoutError") throw new Error(`No answer within ${ANSWER_MS / 1000} seconds. Is the service overloaded, or the link slow?`);
-    throw new Error("The service can't be reached. Is it still running?");
+    const response = await fetch(path, { method: "POST", body, signal: open.signal }).catch((error) => {
+      if (error.name === "TimeoutError") throw new Error(`No answer within ${ANSWER_MS / 1000} seconds. Is the service overloaded, or the link slow?`);
+      throw new Error("The service can't be reached. Is it still running?");
+    });
+    const answer = await response.json().catch(() => ({}));
+    if (!response.ok) throw new Error(answer.error ?? `The service answered with status ${response.status}.`);
+    return answer;
+  } finally {
+    clearTimeout(late);
   }
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.error ?? `The service answered with status ${response.status}.`);
-  return answer;
 }
 
 // With a decimal comma or point; the service takes the point. Three digits after it are a thousand, not an age.
