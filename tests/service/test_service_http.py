@@ -229,6 +229,7 @@ def test_our_figures_are_among_the_metrics(client, served):
     assert re.search(r'dermaflow_answers_total\{.*diagnosis="', text)
     assert re.search(r'dermaflow_refusals_total\{.*status="400"', text)
     assert "dermaflow_predict_seconds_count" in text
+    assert not list(served.champion.root.rglob("*.db")), "figures in files: a full disk would end the worker"
 
 
 def test_what_strangers_ask_for_leaves_no_trace_in_the_metrics(client):
