@@ -195,7 +195,7 @@ def test_large_images_are_reduced_to_the_shorter_side_and_small_ones_left():
 def test_encoding_and_decoding_keeps_every_pixel():
     rgb, _ = photo()
     assert (decode(encode(rgb), "x") == rgb).all()
-    with pytest.raises(DataError, match="ISIC_9: the image does not decode"):
+    with pytest.raises(DataError, match="ISIC_9: the image is truncated or damaged"):
         decode(encode(rgb)[:60], "ISIC_9")
     with pytest.raises(DataError, match="ISIC_9: neither a JPEG nor a PNG"):
         decode(b"no image", "ISIC_9")

@@ -99,7 +99,7 @@ def priors_by_centre(cases: pd.DataFrame, view: View) -> dict[str, Floats]:
     """
     known = labelled(cases, pd.DataFrame(), "out_of_fold")
     known = known[known.centre != UNKNOWN]
-    seen = [isinstance(code, str) and view.target(code) is not None for code in known.diagnosis]
+    seen = [view.target(code) is not None for code in known.diagnosis]
     return {
         str(centre): natural_prior(rows, view)
         for centre, rows in known[np.array(seen, bool)].groupby("centre")

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from dermaflow.bundle.apply import decision_scores
 from dermaflow.bundle.ood import BORDER
-from dermaflow.errors import DataError
 from dermaflow.evaluate import figures
 from dermaflow.evaluate.answers import malignant_classes
 from dermaflow.evaluate.metrics import Floats
 from dermaflow.evaluate.perturbations import PERTURBATIONS, Image, Mask
+from dermaflow.images import decode as images_decode
 from dermaflow.images import icc
 from dermaflow.images.header import read_header
 
@@ -130,13 +130,11 @@ def decode(file: bytes, name: str) -> Image:
     """Return an sRGB image of the file's own size.
 
     Raises:
-        DataError: it is no image, or does not decode.
+        DataError: it is no image, truncated or damaged.
     """
     header = read_header(file, name)
-    decoded = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise DataError("the image does not decode", name, "Run `dvc repro`, which lists unreadable files.")
-    return np.ascontiguousarray(icc.to_srgb(np.asarray(decoded, np.uint8), header.profile)[..., ::-1])
+    whole = images_decode.decode(file, header, 1, name)
+    return np.ascontiguousarray(icc.to_srgb(whole.pixels, header.profile)[..., ::-1])
 
 
 def reduced(rgb: Image, max_px: int) -> Image:
