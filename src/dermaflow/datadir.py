@@ -74,7 +74,7 @@ def differences() -> list[Difference]:
         for stage in repo.stage.load_all("data.dvc"):
             for out in stage.outs:
                 now = "nothing"
-                if out.exists:
+                if (root() / out.def_path).exists():  # DVC's own `exists` is true for a link to nothing
                     now = str(out.get_hash().value)
                 if now != wanted[out.def_path]:
                     found.append(Difference(out.def_path, wanted[out.def_path], now))
@@ -134,12 +134,12 @@ def put(entries: Mapping[str, Path], *, source: str) -> None:
 
     Raises:
         DataError: data/ holds something that is neither a link nor the untouched demo (the user's files are
-            never removed), or a folder to link lies in data/ itself or holds a link to a folder.
+            never removed), or a folder to link lies in data/ itself or holds a link to a folder or to nothing.
     """
     target = data_dir()
     real = {name: folder.resolve() for name, folder in entries.items()}  # data/ itself may be named
     for name, folder in real.items():
-        _refuse_what_dvc_skips(name, folder)
+        _refuse_what_dvc_cannot_follow(name, folder)
     _clear_links(target, keep=real)
     target.mkdir(exist_ok=True)
     for name, folder in real.items():
@@ -190,9 +190,16 @@ def _hash(paths: list[str]) -> list[dict[str, Any]]:
         return [{"path": out.def_path, "cache": False, **out.dumpd()} for out in stage.outs]
 
 
-def _refuse_what_dvc_skips(name: str, folder: Path) -> None:
+def _refuse_what_dvc_cannot_follow(name: str, folder: Path) -> None:
     """DVC follows a link to a file and the release's own, but passes over a linked folder without a word."""
-    for above, folders, _ in os.walk(folder):
+    for above, folders, files in os.walk(folder):
+        nowhere = [Path(above) / file for file in files if not (Path(above) / file).exists()]
+        if nowhere:
+            raise DataError(
+                f"{first_ten(nowhere)} is a link that leads nowhere",
+                name,
+                "Remove it, or put the file there that it is to lead to.",
+            )
         linked = [Path(above) / below for below in folders if (Path(above) / below).is_symlink()]
         if linked:
             raise DataError(

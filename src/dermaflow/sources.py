@@ -89,7 +89,8 @@ def open_source(root: Path, folders: Mapping[str, Sequence[str]]) -> Source:
             lies how deep in it. None needs to be: a release's images may lie in another one's folder.
 
     Raises:
-        DataError: a zip is damaged, or two files have the same id.
+        DataError: a zip is damaged, holds images that the folder of its name lacks, or two files have the
+            same id.
     """
     entries: list[Entry] = []
     homes: set[Path] = set()
@@ -100,13 +101,15 @@ def open_source(root: Path, folders: Mapping[str, Sequence[str]]) -> Source:
             zipped = home is not None and home.suffix == ".zip" and home.is_file()
             if home is None or home.resolve() in homes:
                 continue
+            if home.is_dir():
+                _refuse_half_unpacked(home, root / f"{name}.zip")
             if not zipped and walked.intersection(home.parents):
                 continue  # its files were found in the folder above
             homes.add(home.resolve())
             walked.add(home)
             below = "" if home == root else f"{home.relative_to(root).as_posix()}/"
             files = _zipped(home) if zipped else _unpacked(home)
-            entries += [Entry(PurePosixPath(file).stem, part, f"{below}{file}") for file in files]
+            entries += [Entry(_image_id(file), part, f"{below}{file}") for file in files]
     _refuse_repeats(entries, root)
     return Source(root, tuple(sorted(entries, key=lambda entry: entry.image_id)))
 
@@ -148,6 +151,19 @@ def _home(root: Path, name: str) -> Path | None:
     return next((path for path in (root / name, root / f"{name}.zip") if path.exists()), None)
 
 
+def _refuse_half_unpacked(home: Path, zipped: Path) -> None:
+    if not zipped.is_file():
+        return
+    absent = sorted(set(map(_image_id, _zipped(zipped))) - set(map(_image_id, _unpacked(home))))
+    if absent:
+        raise DataError(
+            f"{len(absent):,} images of {zipped.name} are not in the folder {home.name}: {first_ten(absent)}",
+            str(home.parent),
+            "Unpack the zip again; or move it away, if they are left out on purpose; or remove the folder: "
+            "images are read from the zip as well.",
+        )
+
+
 def _unpacked(home: Path) -> Iterator[str]:
     for folder, _, files in os.walk(home, followlinks=True):
         below = Path(folder).relative_to(home)
@@ -161,6 +177,10 @@ def _zipped(home: Path) -> Iterator[str]:
     except (OSError, *DAMAGED) as error:
         raise DataError(f"not a whole zip file: {error}", home.name, "Download it again.") from None
     yield from (name for name in names if _is_image(name) and "__MACOSX" not in name)
+
+
+def _image_id(file: str) -> str:
+    return PurePosixPath(file.replace("\\", "/")).stem  # some zips made on Windows have the other slash
 
 
 def _is_image(file: str) -> bool:

@@ -57,6 +57,22 @@ def test_absent_data_are_an_error_with_the_command(repo, tmp_path_factory):
         datadir.verify()
 
 
+def test_a_link_that_leads_nowhere_is_named_and_nothing_is_changed(repo, tmp_path_factory):
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    (isic / "b.jpg").symlink_to(isic / "gone.jpg")
+    with pytest.raises(DataError, match=r"isic2018: .*/b\.jpg is a link that leads nowhere\. Remove it"):
+        datadir.put({"isic2018": isic}, source="isic")
+    assert not (repo / "data.dvc").exists()
+
+
+def test_data_that_were_moved_are_absent_data(repo, tmp_path_factory):
+    isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    datadir.put({"isic2018": isic}, source="isic")
+    isic.rename(isic.with_name("elsewhere"))
+    with pytest.raises(DataError, match=r"found nothing.*make data ISIC="):
+        datadir.verify()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -353,7 +353,13 @@ def test_a_collection_that_lists_an_image_of_2018s_test_folder_stops():
 
 @pytest.mark.parametrize(
     ("said", "here", "agrees"),
-    [("UNK", "NV", True), ("AKIEC", "SCC", True), ("AKIEC", "NV", False), ("NV", "UNK", False)],
+    [
+        ("UNK", "NV", True),
+        ("UNK", "MEL", False),
+        ("AKIEC", "SCC", True),
+        ("AKIEC", "NV", False),
+        ("NV", "UNK", False),
+    ],
 )
 def test_a_collection_may_say_more_of_a_challenges_image_but_nothing_else(said, here, agrees):
     rows = {
@@ -362,6 +368,33 @@ def test_a_collection_may_say_more_of_a_challenges_image_but_nothing_else(said, 
     }
     check = next(check for check in contract.checks(rows, facts(rows)) if check.suite == "mine shared")
     assert broken(running.run([check])) == (set() if agrees else {("mine shared", "same_diagnosis")})
+
+
+@pytest.mark.parametrize(
+    ("said", "why", "agrees"),
+    [
+        ("NV", "no diagnosis", True),
+        ("UNK", "indeterminate, other", True),
+        ("NV", "indeterminate, other", False),
+        ("UNK", "malignant, other", False),
+        ("MEL", "no dermoscopic image: clinical", False),
+    ],
+)
+def test_an_image_that_others_learn_from_is_not_set_aside_without_a_word(said, why, agrees):
+    rows = {
+        "isic2019": released(["ISIC_0000001"], [said], [said]),
+        "mine": pd.concat(
+            [
+                released(["ISIC_0700001"], ["Benign:nevus"], ["NV"], rule_id="archive:nevus"),
+                released(["ISIC_0000001"], ["x"], [None], rule_id=f"archive:aside, {why}").assign(
+                    part="aside"
+                ),
+            ],
+            ignore_index=True,
+        ),
+    }
+    check = next(check for check in contract.checks(rows, facts(rows)) if check.suite == "mine shared")
+    assert broken(running.run([check])) == (set() if agrees else {("mine shared", "used_here")})
 
 
 @pytest.mark.parametrize(("groups", "warned"), [(2, False), (3, True)])

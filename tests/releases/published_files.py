@@ -25,7 +25,10 @@ def write_2018(folder, labels=None):
         folder / "ISIC2018_Task3_Training_LesionGroupings.csv",
         ["image,lesion_id,diagnosis_confirm_type", *lesions],
     )
-    ham = [f"HAM_000000{i},{image},x,histo,50.0,male,scalp" for i, image in enumerate(labels)]
+    ham = [
+        f"HAM_000000{i},{image},{label.lower()},histo,50.0,male,scalp"
+        for i, (image, label) in enumerate(labels.items())
+    ]
     write(folder / "HAM10000_metadata.csv", ["lesion_id,image_id,dx,dx_type,age,sex,localization", *ham])
     return folder
 

@@ -1,5 +1,7 @@
 """A collection of the ISIC Archive: what its diagnoses become, what is set aside, how it joins the years."""
 
+import re
+
 import pandas as pd
 import pytest
 from published_files import (
@@ -306,10 +308,34 @@ def test_ids_that_meet_in_a_chain_of_collections_become_one(tmp_path):
     assert patient["x4"] == "S"
 
 
+def test_a_row_set_aside_still_says_whose_picture_it_is(tmp_path):
+    """Else two pictures of one lesion, both labelled by 2019 alone, could stand in two splits."""
+    write_2019(tmp_path / "2019")
+    table = tmp_path / "2019" / "ISIC_2019_Training_Metadata.csv"
+    table.write_text(re.sub(r"BCN_\d+", "", table.read_text()))
+    aside = {"path": "Indeterminate", "lesion_id": "IL_0000007", "patient_id": "IP_0000007"}
+    made = {"lesion_id": "IL_0000007", "image_type": "clinical: close-up"}
+    write_archive(tmp_path / "mine", {"ISIC_0000001": aside, "ISIC_0000009": made, "ISIC_0700001": {}})
+    tables = {
+        name: releases.read(name, releases.find_release(tmp_path, name)) for name in ("isic2019", "mine")
+    }
+    assert tables["mine"].part.tolist() == ["train", "aside", "aside"]
+    merged = releases.merge(tables).set_index("image_id")
+    assert merged.index.tolist() == [f"ISIC_000000{i}" for i in (1, 2, 3, 9)] + ["ISIC_0700001"]
+    assert merged.lesion_id["ISIC_0000001"] == merged.lesion_id["ISIC_0000009"] == "IL_0000007"
+    assert merged.patient_id["ISIC_0000001"] == "IP_0000007"
+    assert merged.release["ISIC_0000001"] == merged.label_release["ISIC_0000001"] == "isic2019"
+    assert merged.diagnosis["ISIC_0000009"] == "AK"
+
+
+def test_an_image_that_is_set_aside_alone_stays_out(tables):
+    assert "ISIC_0700002" not in releases.merge(tables).image_id.tolist()
+
+
 def test_a_file_in_a_collections_folder_serves_the_year_that_lists_it(tables):
     facts = {
-        "isic2018": pd.DataFrame({"image_id": ["ISIC_0000001"]}),
-        "mine": pd.DataFrame({"image_id": ["ISIC_0000003", "ISIC_0700001"]}),
+        "isic2018": pd.DataFrame({"image_id": ["ISIC_0000001"], "readable": True}),
+        "mine": pd.DataFrame({"image_id": ["ISIC_0000003", "ISIC_0700001"], "readable": True}),
     }
     merged = releases.merge(tables).set_index("image_id")
     assert merged.release["ISIC_0000003"] == "isic2018"

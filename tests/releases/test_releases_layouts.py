@@ -12,6 +12,7 @@ from published_files import (
 )
 
 from dermaflow import releases, sources
+from dermaflow.errors import DataError
 
 IMAGES = {
     "isic2018": ["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"],
@@ -123,12 +124,44 @@ def test_ham10000_as_dataverse_gives_it(tmp_path, zipped):
 
 def test_the_ground_truth_counts_where_both_are_there(tmp_path):
     write_2018(tmp_path)
-    write_dataverse(tmp_path, dict.fromkeys(IMAGES["isic2018"], "vasc"))
+    write_dataverse(tmp_path)
     assert set(releases.read("isic2018", tmp_path).rule_id) == {
         "isic2018:NV",
         "isic2018:AKIEC unresolved",
         "isic2018:MEL",
     }
+    write_dataverse(tmp_path, {"ISIC_0000001": "nv", "ISIC_0000002": "vasc", "ISIC_0000003": "mel"})
+    with pytest.raises(DataError, match=r"metadata.csv, row 2: 1 rows have a dx that contradicts .*_0000002"):
+        releases.read("isic2018", tmp_path)
+
+
+def test_two_tables_of_lesions_fill_each_others_gaps_and_must_not_contradict(tmp_path):
+    table = write_2018(tmp_path) / "ISIC2018_Task3_Training_LesionGroupings.csv"
+    before = releases.read("isic2018", tmp_path)
+    table.write_text(table.read_text().replace("HAM_0000001,histopathology", ","))
+    assert releases.read("isic2018", tmp_path).equals(before)
+    table.write_text(table.read_text().replace("HAM_0000002", "HAM_0000007"))
+    with pytest.raises(DataError, match="1 images have two lesion ids: ISIC_0000003"):
+        releases.read("isic2018", tmp_path)
+
+
+def test_a_half_unpacked_folder_does_not_hide_the_zip_beside_it(tmp_path):
+    folder = write_2019(tmp_path)
+    name, images = "ISIC_2019_Training_Input", IMAGES["isic2019"]
+    put_zip(folder / f"{name}.zip", images, f"{name}/")
+    put(folder / name, images[:1])
+    with pytest.raises(
+        DataError, match=rf"3 images of {name}.zip are not in the folder .*_0000002, .*Unpack"
+    ):
+        bytes_of("isic2019", folder)
+    put(folder / name, images)
+    assert bytes_of("isic2019", folder) == wanted("isic2019")
+
+
+def test_a_zip_with_the_other_slash_is_read(tmp_path):
+    folder = write_2019(tmp_path)
+    put_zip(folder / "ISIC_2019_Training_Input.zip", IMAGES["isic2019"], "ISIC_2019_Training_Input\\")
+    assert bytes_of("isic2019", folder) == wanted("isic2019")
 
 
 @pytest.mark.parametrize("name", ["HAM10000_metadata", "HAM10000_metadata.tab", "HAM10000_metadata.csv"])

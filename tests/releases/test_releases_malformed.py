@@ -110,6 +110,21 @@ def test_a_column_twice_is_named(table):
     refused(table, rf"row 0 \(header\): columns stand twice: {lines(table[2])[0].split(',')[1]}\.")
 
 
+def test_a_column_twice_in_another_case_is_named(table):
+    head, *rest = lines(table[2])
+    save(table[2], [f"{head},{head.split(',')[-1].swapcase()}", *(f"{line},1" for line in rest)])
+    refused(table, r"row 0 \(header\): columns stand twice: ")
+
+
+@pytest.mark.parametrize("case", [str.upper, str.lower, str.title])
+def test_a_header_is_read_in_any_case(table, case):
+    release, folder, path = table
+    before = releases.read(release, folder)
+    head, *rest = lines(path)
+    save(path, [case(head), *rest])
+    assert releases.read(release, folder).equals(before)
+
+
 def test_a_refused_table_leaves_the_garbage_collector_on(table):
     table[2].write_bytes(b"")
     refused(table, "empty")
@@ -193,6 +208,17 @@ def test_a_quote_open_to_the_end_is_named_with_its_row_and_never_hides_rows(tabl
     start, _, last = head.rpartition(",")
     save(table[2], [f'{start},"{last}', first, *rest])
     refused(table, r"row 0 \(header\): a quote is never closed")
+
+
+def test_two_stray_quotes_never_hide_the_rows_between(table):
+    """In the last column: the row has as many cells as the header, and one of them holds whole rows."""
+    head, *rest = (line for line in lines(table[2]) if '"' not in line)
+    rest = [re.sub("00000", f"0{number}000", rest[0]) for number in range(4)]
+    for stray in (1, 3):
+        start, _, last = rest[stray].rpartition(",")
+        rest[stray] = f'{start},"{last}'
+    save(table[2], [head, *rest])
+    refused(table, "row 2: a cell holds whole rows: a quote that is never closed")
 
 
 # Accepted, and said so

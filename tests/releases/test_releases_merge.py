@@ -86,10 +86,18 @@ def test_an_unlabelled_training_row_is_refused(tables):
 
 def test_the_first_release_that_holds_a_file_stores_it():
     facts = {
-        "b": pd.DataFrame({"image_id": ["x", "y"]}),
-        "a": pd.DataFrame({"image_id": ["z", "y", "w"]}),
+        "b": pd.DataFrame({"image_id": ["x", "y"], "readable": True}),
+        "a": pd.DataFrame({"image_id": ["z", "y", "w"], "readable": True}),
     }
     assert releases.locate(facts) == {"b": ["x", "y"], "a": ["w", "z"]}
+
+
+def test_a_damaged_file_gives_way_to_a_good_one_of_a_later_release():
+    facts = {
+        "b": pd.DataFrame({"image_id": ["x", "y", "z"], "readable": [True, False, False]}),
+        "a": pd.DataFrame({"image_id": ["x", "y", "z"], "readable": [True, True, False]}),
+    }
+    assert releases.locate(facts) == {"b": ["x", "z"], "a": ["y"]}
 
 
 def test_image_folders_name_kaggles_layout_too():
@@ -101,6 +109,9 @@ def test_a_release_is_found_by_its_name_or_its_year(tmp_path):
     (tmp_path / "2019").mkdir()
     assert releases.find_release(tmp_path, "isic2019").name == "2019"
     (tmp_path / "isic2019").mkdir()
+    with pytest.raises(DataError, match="both isic2019/ and 2019/ are there"):
+        releases.find_release(tmp_path, "isic2019")
+    (tmp_path / "2019").rmdir()
     assert releases.find_release(tmp_path, "isic2019").name == "isic2019"
     with pytest.raises(DataError, match="neither isic2018/ nor 2018/ is there"):
         releases.find_release(tmp_path, "isic2018")

@@ -131,6 +131,9 @@ def test_2020_maps_each_diagnosis_by_a_named_rule(tmp_path, word, code):
     assert table.diagnosis.tolist() == [code]
     assert table.raw_label.tolist() == [word]
     assert table.rule_id.tolist() == [f"isic2020:{word.lower()}"]
+    assert releases.read("isic2020", write_2020(tmp_path, [("ISIC_0100001", "IP_1", word.title())])).equals(
+        table
+    )
     assert table.centre.tolist() == ["SIIM"]
 
 

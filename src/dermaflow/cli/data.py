@@ -102,7 +102,7 @@ def download(
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash the files that are there too.")] = False,  # noqa: FBT002
 ) -> None:
-    """Download a release from the challenge's public archive; goes on where it was cut off.
+    """Download a release from the challenge's public archive; zips go on where they were cut off.
 
     Each file is held against what the server states of it (length, checksum), and a zip against its own CRCs
     if it states none; the output says which. TO/isic<year>/SHA256SUMS keeps the result, so that a second run
@@ -188,6 +188,10 @@ def _tables() -> "dict[str, pd.DataFrame]":
 
 
 def _write_csv(table: "pd.DataFrame", out: Path) -> None:
+    if out.is_dir():
+        raise DataError(
+            "a folder, where a file is to be written", str(out), f"Name it: --out {out}/cases.csv."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f"{out.name}.part")  # `out` may lie on another disk than the project
     table.to_csv(beside, index=False)

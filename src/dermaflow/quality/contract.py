@@ -83,17 +83,40 @@ def _apart(tables: Mapping[str, pd.DataFrame]) -> Check:
 
 
 def _agrees(name: str, tables: Mapping[str, pd.DataFrame]) -> Check:
-    """A collection says of the challenges' images what the challenges say."""
-    own = _train(tables[name])[["image_id", "diagnosis"]]
+    """A collection says of the challenges' images what the challenges say.
+
+    2018's AKIEC may be finer there, and what is UNK elsewhere anything benign. A row that is set aside for
+    want of a diagnosis contradicts nothing, nor does an indeterminate one an UNK.
+    """
+    own = tables[name].loc[
+        tables[name]["part"].isin(["train", "aside"]), ["image_id", "diagnosis", "rule_id"]
+    ]
     others = pd.concat(
         [_train(table)[["image_id", "diagnosis"]] for other, table in tables.items() if other != name]
     )
     both = own.merge(others, on="image_id", suffixes=("", "_other"))
     old, new = both["diagnosis_other"], both["diagnosis"]
-    finer = ((old == "AKIEC") & new.isin(["AK", "SCC"])) | (old == "UNK")
-    both["same_diagnosis"] = said((old == new) | finer)
-    says = "An image that another release lists has the same label here (AKIEC and UNK may be finer)."
-    return Check(f"{name} shared", both, (holds("same_diagnosis", says, WARNING),))
+    finer = ((old == "AKIEC") & new.isin(["AK", "SCC"])) | ((old == "UNK") & ~new.isin(["MEL", "BCC", "SCC"]))
+    both["same_diagnosis"] = said((old == new) | finer, new.notna())
+    why = both["rule_id"].where(new.isna()).str.removeprefix("archive:aside, ")
+    silent = (why == "no diagnosis") | (why.str.startswith("indeterminate", na=False) & (old == "UNK"))
+    both["used_here"] = said(silent, new.isna())
+    return Check(
+        f"{name} shared",
+        both,
+        (
+            holds(
+                "same_diagnosis",
+                "An image that another release lists has the same label here (AKIEC and UNK may be finer).",
+                WARNING,
+            ),
+            holds(
+                "used_here",
+                "What another release learns from is not set aside here, unless for want of a diagnosis.",
+                WARNING,
+            ),
+        ),
+    )
 
 
 def _duplicates(table: pd.DataFrame) -> Check:

@@ -145,6 +145,23 @@ _SPECIAL: Final[Mapping[str, str | None]] = {
 }
 CONFIRMED: Final = isic2018.CONFIRMED | {"single contributor clinical assessment": "clinical"}
 
+_MORE: Final = (
+    *LEVELS,
+    *SITE_LEVELS,
+    "diagnosis",
+    "benign_malignant",
+    "diagnosis_confirm_type",
+    "age_approx",
+    "sex",
+    "anatom_site_general",
+    "anatom_site_special",
+    "patient_id",
+    "lesion_id",
+    "image_type",
+    "image_manipulation",
+)
+"""The columns that count, where the collection has them."""
+
 FOLDERS: Final = {"train": [".", "images", "ISIC-images", "ISIC_images"], "validation": [], "test": []}
 FILES: Final = {"metadata": ["metadata.csv"]}
 OPTIONAL: Final[frozenset[str]] = frozenset()
@@ -165,7 +182,9 @@ def read(folder: Path) -> pd.DataFrame:
     Raises:
         DataError: metadata.csv is absent, holds what can't be meant, or leaves no row for training.
     """
-    table = published.read(folder, FILES["metadata"], {"image_id": ("isic_id", "image")}, within=WITHIN)
+    table = published.read(
+        folder, FILES["metadata"], {"image_id": ("isic_id", "image")}, more=_MORE, within=WITHIN
+    )
     assert table is not None  # noqa: S101 - required tables are there or raise
     labels = _labels(table)
     why = _unusable(table)

@@ -31,6 +31,7 @@ PART_SIZES: Final = tuple(
 """Bytes; part sizes that uploaders to S3 use (aws-cli 8 MiB, s3cmd 15 MiB, the console 16 MiB, ...)."""
 
 _BLOCK: Final = MIB
+_ANY_BYTES: Final = "surrogateescape"  # others' lines are kept as they are
 _ETAG: Final = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
 _LINE: Final = re.compile(r"# (\d+) bytes, (.*)\n([0-9a-f]{64}) [ *](.+)\n")
 
@@ -123,7 +124,7 @@ def check(path: Path, said: Stated) -> Checked:
     own = _hash(path, names, _part_sizes(size, said.parts))
     how, wrong = _compare(size, own, said)
     if not (how or wrong):
-        how, wrong = _by_itself(path)
+        how, wrong = _by_itself(path, said)
     return Checked(own.digests["sha256"], size, how, wrong)
 
 
@@ -147,10 +148,11 @@ def _compare(size: int, own: "_Hashes", said: Stated) -> tuple[str, str | None]:
     return how, None
 
 
-def _by_itself(path: Path) -> tuple[str, str | None]:
+def _by_itself(path: Path, said: Stated) -> tuple[str, str | None]:
     """Check what needs no server: the CRC-32 of each member of a zip."""
     if not path.name.removesuffix(".part").endswith(".zip"):
-        return "length only: the server states no checksum that can be compared", None
+        length = "nothing" if said.size is None else "length only"
+        return f"{length}: the server states no checksum that can be compared", None
     try:
         with zipfile.ZipFile(path) as box:
             members = len(box.namelist())
@@ -234,10 +236,10 @@ def record(folder: Path, name: str, found: Checked) -> None:
         f"# {one.size} bytes, {one.how}\n{one.sha256}  {file}\n" for file, one in sorted(lines.items())
     )
     scratch = folder / f"{SUMS}.part"
-    scratch.write_text(text + _LINE.sub("", _sums(folder)), encoding="utf-8")
+    scratch.write_text(text + _LINE.sub("", _sums(folder)), encoding="utf-8", errors=_ANY_BYTES)
     scratch.replace(folder / SUMS)
 
 
 def _sums(folder: Path) -> str:
     path = folder / SUMS
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors=_ANY_BYTES) if path.is_file() else ""

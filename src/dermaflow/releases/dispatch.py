@@ -86,13 +86,19 @@ def find_release(root: Path, release: str) -> Path:
     """Return the folder of a release below a root; a year may be named by release or by number.
 
     Raises:
-        DataError: it is not there.
+        DataError: it is not there, or both names are.
     """
     reader(release)
     names = folder_names(release)
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
+    there = [root / name for name in names if (root / name).is_dir()]
+    if len(there) == 1:
+        return there[0]
+    if there:
+        raise DataError(
+            f"both {' and '.join(f'{name}/' for name in names)} are there",
+            str(root),
+            "Put the release's published files into one of them.",
+        )
     wanted = " nor ".join(f"{name}/" for name in names)
     raise DataError(
         f"neither {wanted} is there" if len(names) > 1 else f"{wanted} is not there",

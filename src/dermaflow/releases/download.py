@@ -1,7 +1,8 @@
 """Fetch a release from the challenge's public archive.
 
-Each file is written as `<name>.part`, continued after a cut where the server allows (Range), tried again
-after a failure, held against what the server states of it (see checksums), and only then given its name.
+Each file is written as `<name>.part`, tried again after a failure, held against what the server states of it
+(see checksums), and only then given its name. After a cut a zip is continued where the server allows (Range).
+A table begins anew: where no checksum is stated nothing would tell that it is halves of two versions.
 Images stay in their zips: ingest reads them from there. What SHA256SUMS already lists is not fetched again.
 """
 
@@ -199,7 +200,7 @@ def _fetch(urls: list[str], target: Path, progress: Progress | None, pause_s: fl
     raise DataError(
         f"could not be fetched: {problem} ({kept:,} bytes are kept)",
         target.name,
-        "Run the same command again; it goes on where it stopped. If it stays so, try --mirror.",
+        "Run the same command again; a zip goes on where it stopped. If it stays so, try --mirror.",
     )
 
 
@@ -226,12 +227,12 @@ def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
 
 
 def _continue(url: str, part: Path, name: str, progress: Progress | None) -> Stated:
-    """Append what is missing to the part, from the start if the server can't skip.
+    """Append what is missing to the part; from the start if it is no zip or the server can't skip.
 
     Returns:
         The server's statement about the whole file.
     """
-    have = part.stat().st_size if part.exists() else 0
+    have = part.stat().st_size if part.exists() and name.endswith(".zip") else 0
     try:
         response = _open(url, have)
     except urllib.error.HTTPError as error:
@@ -239,7 +240,11 @@ def _continue(url: str, part: Path, name: str, progress: Progress | None) -> Sta
             return _all_there(error, url, part, have)
         raise
     with response:
-        start, total = _extent(response, have)
+        try:
+            start, total = _extent(response, have)
+        except _Incomplete:
+            part.unlink()  # else it would be asked for again and again
+            raise
         if start != have:
             have = 0
         left = None if total is None else total - have

@@ -91,6 +91,8 @@ def read(folder: Path) -> pd.DataFrame:
         required=metadata is None,
     )
     if truth is not None:
+        if metadata is not None:
+            _check_dx(metadata, truth)
         parts = [_labelled("train", truth, _patients(folder, truth.cells["image_id"], metadata))]
     else:
         assert metadata is not None  # noqa: S101 - the ground truth would have been required
@@ -129,6 +131,7 @@ def _metadata(folder: Path) -> published.Published | None:
             "sex": ("sex",),
             "site": ("localization",),
         },
+        more=("dx",),
         required=False,
     )
 
@@ -151,10 +154,25 @@ def _by_dx(metadata: published.Published) -> Columns:
         )
     return {
         "image_id": metadata.cells["image_id"],
-        "raw_label": metadata.cells["dx"],
+        "raw_label": word,
         "diagnosis": word.map(DX),
         "rule_id": word.map(DX_RULES),
     }
+
+
+def _check_dx(metadata: published.Published, truth: published.Published) -> None:
+    if "dx" not in metadata.cells:
+        return
+    label = published.one_hot(truth, CLASSES).str.lower().set_axis(truth.cells["image_id"])
+    said = metadata.cells["image_id"].map(label)
+    wrong = said.notna() & (said != metadata.cells["dx"].str.lower())
+    if wrong.any():
+        raise DataError(
+            f"{wrong.sum()} rows have a dx that contradicts {truth.name}: "
+            f"{first_ten(metadata.cells['image_id'][wrong])}",
+            metadata.rows(wrong),
+            "Take both tables as published.",
+        )
 
 
 def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published | None) -> Columns:
@@ -180,7 +198,7 @@ def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published
         required=False,
     )
     if lesions is not None:
-        known |= published.aligned(
+        more = published.aligned(
             lesions,
             {
                 "lesion_id": published.text(lesions.cells["lesion_id"]),
@@ -188,4 +206,20 @@ def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published
             },
             ids,
         )
+        frame = pd.DataFrame(more)
+        if metadata is not None:
+            other = pd.DataFrame(known)[[*frame]]
+            _check_lesions(f"{lesions.name} and {metadata.name}", ids, frame["lesion_id"], other["lesion_id"])
+            frame = frame.fillna(other)
+        known |= {str(name): column for name, column in frame.items()}
     return known
+
+
+def _check_lesions(names: str, ids: "pd.Series[str]", one: "pd.Series[str]", other: "pd.Series[str]") -> None:
+    wrong = one.notna() & other.notna() & (one != other)
+    if wrong.any():
+        raise DataError(
+            f"{wrong.sum()} images have two lesion ids: {first_ten(ids[wrong])}",
+            names,
+            "Take both tables as published.",
+        )

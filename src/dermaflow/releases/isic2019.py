@@ -53,7 +53,10 @@ def read(folder: Path) -> pd.DataFrame:
         DataError: the ground truth is absent, or a table holds what can't be meant.
     """
     truth = published.read(
-        folder, FILES["truth"], {"image_id": ("image", "isic_id")} | {c: (c,) for c in CLASSES[:8]}
+        folder,
+        FILES["truth"],
+        {"image_id": ("image", "isic_id")} | {c: (c,) for c in CLASSES[:8]},
+        more=CLASSES[8:],
     )
     assert truth is not None  # noqa: S101 - required tables are there or raise
     classes = CLASSES if "UNK" in truth.cells else CLASSES[:8]

@@ -26,11 +26,12 @@ DIAGNOSES: Final = {
     "seborrheic keratosis": "BKL",
     "lichenoid keratosis": "BKL",
     "solar lentigo": "BKL",
-    "lentigo nos": "BKL",
+    "lentigo NOS": "BKL",
     "unknown": "UNK",
     "cafe-au-lait macule": "UNK",
     "atypical melanocytic proliferation": "UNK",
 }
+_WORDS: Final = {word.lower(): word for word in DIAGNOSES}
 SITES: Final = {site: site for site in SIX_SITES} | {
     "anterior torso": "torso",
     "lateral torso": "torso",
@@ -63,10 +64,12 @@ def read(folder: Path) -> pd.DataFrame:
     Raises:
         DataError: train.csv is absent, a table holds what can't be meant, or no pair of duplicates is listed.
     """
-    train = published.read(folder, FILES["truth"], {**_META, "diagnosis": ("diagnosis",)})
+    train = published.read(
+        folder, FILES["truth"], {**_META, "diagnosis": ("diagnosis",)}, more=("target", "lesion_id")
+    )
     assert train is not None  # noqa: S101 - required tables are there or raise
     raw = train.cells["diagnosis"].str.lower()
-    strange = ~raw.isin(list(DIAGNOSES))
+    strange = ~raw.isin(list(_WORDS))
     if strange.any():
         raise DataError(
             f"{strange.sum()} diagnoses are unknown words: {first_ten(raw[strange].unique())}",
@@ -82,8 +85,8 @@ def read(folder: Path) -> pd.DataFrame:
             "train",
             {
                 **_patients(train, twin),
-                "raw_label": train.cells["diagnosis"],
-                "diagnosis": raw.map(DIAGNOSES),
+                "raw_label": raw.map(_WORDS),
+                "diagnosis": raw.map(_WORDS).map(DIAGNOSES),
                 "rule_id": "isic2020:" + raw,
             },
         )

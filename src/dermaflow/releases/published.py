@@ -120,6 +120,7 @@ def read(
     names: Sequence[str],
     columns: Mapping[str, Sequence[str]],
     *,
+    more: Sequence[str] = (),
     required: bool = True,
     within: Sequence[str] = (),
 ) -> Published | None:
@@ -128,7 +129,8 @@ def read(
     Args:
         folder: data/<release>.
         names: the file's names over the years, the commonest first.
-        columns: our name to the published names of each column that must be there.
+        columns: our name to the published names of each column that must be there; taken in any case.
+        more: columns that count if they are there; in any case, too.
         required: whether the table's absence is an error.
         within: see `find`.
 
@@ -151,7 +153,7 @@ def read(
         )
     name, text = _text(path, names)
     table = Published(name, _frame(name, text, tabs=path.suffix in {"", ".tab", ".tsv"}))
-    renamed = _rename(table, columns)
+    renamed = _rename(table, columns, more)
     return _with_ids(Published(name, renamed)) if "image_id" in columns else Published(name, renamed)
 
 
@@ -235,7 +237,8 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
                 raise DataError(
                     f"the columns are separated by {word}", f"{name}, row 0 (header)", "Save it with commas."
                 )
-    twice = sorted({title for title in header if title and header.count(title) > 1})
+    lower = [title.lower() for title in header]  # columns are known in any case
+    twice = sorted({title for title in header if title and lower.count(title.lower()) > 1})
     if twice:
         raise DataError(
             f"columns stand twice: {first_ten(twice)}", f"{name}, row 0 (header)", "Leave one of each."
@@ -249,6 +252,12 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
                 f"{name}, row {number}",
                 "Mend or remove the row; a comma inside a cell needs quotes around the cell.",
             )
+        if broken and any(_holds_rows(cell, len(header), reader.dialect.delimiter) for cell in line):
+            raise DataError(
+                "a cell holds whole rows: a quote that is never closed, and another further down",
+                f"{name}, row {number}",
+                "Close or remove both.",
+            )
     columns = zip(*lines[1:], strict=True)
     return pd.DataFrame(
         {
@@ -256,6 +265,10 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
             for title, cells in zip(header, columns, strict=True)
         }
     )
+
+
+def _holds_rows(cell: str, columns: int, delimiter: str) -> bool:
+    return "\n" in cell and cell.count(delimiter) >= columns - 1
 
 
 def _open_quote(text: str, delimiter: str) -> bool:
@@ -267,7 +280,7 @@ def _open_quote(text: str, delimiter: str) -> bool:
     return last != end
 
 
-def _rename(table: Published, columns: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def _rename(table: Published, columns: Mapping[str, Sequence[str]], more: Sequence[str]) -> pd.DataFrame:
     known = {str(title).lower(): str(title) for title in table.cells}
     found: dict[str, str] = {}
     for ours, theirs in columns.items():
@@ -279,6 +292,8 @@ def _rename(table: Published, columns: Mapping[str, Sequence[str]]) -> pd.DataFr
                 "Take the table as published, with its header.",
             )
         found[title] = ours
+    also = ((known.get(word.lower()), word) for word in more)
+    found = {title: word for title, word in also if title is not None} | found
     taken = [title for title in table.cells if title in columns and title not in found]
     return table.cells.drop(columns=taken).rename(columns=found)
 

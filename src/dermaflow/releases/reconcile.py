@@ -8,7 +8,8 @@ an image was first published.
 
 The archive has patient and lesion ids of its own: a lesion that is HAM_0000118 in 2018 may be IL_7252831
 there. Where one image carries two ids they mean the same lesion, so all its images get one of them; else
-two pictures of one lesion could stand in two splits.
+two pictures of one lesion could stand in two splits. So a row that a collection sets aside gives no label,
+but says whose picture it is where another release trains on the image.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ FIELDS: Final = [
 
 
 def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Merge the training parts of the releases.
+    """Merge the training parts of the releases; rows set aside add patient fields to images of those.
 
     Args:
         tables: rows of outputs.releases, a release, in the order of params.yaml.
@@ -51,12 +52,15 @@ def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         raise DataError("no release to merge", "params.yaml, releases", "Name at least one.")
     stacked = pd.concat(
         [
-            table.loc[table["part"] == "train"].assign(label_release=release, order=order)
+            table.loc[table["part"].isin(["train", "aside"])].assign(label_release=release, order=order)
             for order, (release, table) in enumerate(tables.items())
         ],
         ignore_index=True,
     )
-    unlabelled = stacked["diagnosis"].isna()
+    trained_on = stacked.loc[stacked["part"] == "train", "image_id"]
+    stacked = stacked[stacked["image_id"].isin(trained_on)].reset_index(drop=True)
+    labelled = stacked["part"] == "train"
+    unlabelled = labelled & stacked["diagnosis"].isna()
     if unlabelled.any():
         raise DataError(
             f"{unlabelled.sum()} training rows have no diagnosis",
@@ -67,10 +71,10 @@ def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for name in ("patient_id", "lesion_id"):
         stacked[name] = _one_id(stacked, name)
     stacked["centre"] = stacked["centre"].replace("unknown", pd.NA)
-    first = stacked.sort_values(["image_id", "order"]).drop_duplicates("image_id")
+    first = stacked[labelled].sort_values(["image_id", "order"]).drop_duplicates("image_id")
     names = first[["image_id", "label_release"]].rename(columns={"label_release": "release"})
-    labels = stacked.assign(rank=_label_rank(stacked)).sort_values(["image_id", "rank", "order"])
-    labels = labels.drop_duplicates("image_id")
+    ranked = stacked.assign(rank=_label_rank(stacked))[labelled]
+    labels = ranked.sort_values(["image_id", "rank", "order"]).drop_duplicates("image_id")
     merged = names.set_index("image_id").join(labels.set_index("image_id")[["label_release", *LABEL]])
     merged = merged.join(_fields(stacked))
     merged["centre"] = merged["centre"].fillna("unknown")
