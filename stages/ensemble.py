@@ -1,13 +1,11 @@
 """Stage ensemble: blend the members, calibrate out of fold, report on the hold-out."""
 
-import pandas as pd
-
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.ensemble.ensemble import ensemble
 from dermaflow.ensemble.params import EnsembleParams
 from dermaflow.errors import tell_errors
-from dermaflow.evaluate import members, openings
+from dermaflow.evaluate import evaluation, members, openings
 from dermaflow.evaluate.params import EvaluateParams
 
 
@@ -19,7 +17,7 @@ def main() -> None:
         outputs.holdout.read(),
         settings,
         evaluated,
-        funnel=pd.read_csv(outputs.path(outputs.funnel)),
+        funnel=evaluation.read_funnel(outputs.path(outputs.funnel)),
         notice=params.load(RegistryParams).notice,
     )
     with outputs.replacing(outputs.path("ensemble"), folder=True) as folder:

@@ -2,8 +2,6 @@
 
 import sys
 
-import pandas as pd
-
 from dermaflow import outputs, params, tracking
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.errors import tell_errors
@@ -19,7 +17,7 @@ def main(model: str) -> None:
         outputs.cases.read(),
         outputs.holdout.read(),
         settings,
-        funnel=pd.read_csv(outputs.path(outputs.funnel)),
+        funnel=evaluation.read_funnel(outputs.path(outputs.funnel)),
         notice=params.load(RegistryParams).notice,
     )
     with outputs.replacing(outputs.path(f"evaluation/{model}"), folder=True) as folder:

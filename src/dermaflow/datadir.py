@@ -134,7 +134,7 @@ def put(entries: Mapping[str, Path], *, source: str) -> None:
 
     Raises:
         DataError: data/ holds something that is neither a link nor the untouched demo (the user's files are
-            never removed), or a folder to link lies in data/ itself or holds a link to a folder or to nothing.
+            never removed), or a folder to link lies in data/ itself or holds a link to a folder or nowhere.
     """
     target = data_dir()
     real = {name: folder.resolve() for name, folder in entries.items()}  # data/ itself may be named

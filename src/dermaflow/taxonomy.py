@@ -41,6 +41,8 @@ SITES: Final = (
 """The six body sites of the merged table (those of ISIC 2020)."""
 
 SEXES: Final = ("female", "male")
+GONE: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "unknown"})
+"""What people write for a value that they don't have (lower case)."""
 
 _JOINED: Final = {"AKIEC": {"AK", "SCC"}}
 

@@ -95,7 +95,7 @@ def test_images_of_one_patient_lesion_or_file_are_resampled_together(folder, bun
     metrics = json.loads((folder / "report/metrics.json").read_text())
     assert (metrics["cases"], metrics["groups"]) == (12, 8)  # 0, 1, 2, 5 and 11 are one
     assert metrics["balanced_accuracy"]["low"] is None
-    assert "too few groups for intervals" in (folder / "report/report.html").read_text()
+    assert "there is none for fewer than ten groups" in (folder / "report/report.html").read_text()
 
 
 def test_what_is_left_out_is_named(folder, bundles):
@@ -150,6 +150,28 @@ def test_training_images_are_refused_by_name_and_by_content(folder, bundles, pro
     assert not (folder / "report").exists()
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_only_the_bundles_own_training_is_said_to_hold_none(folder, bundles, project, monkeypatch, own):
+    """After another split training images of the bundle may be held out here."""
+    tables = {
+        "cases": pd.DataFrame({"image_id": ["ISIC_1"], "split": ["train"]}),
+        "facts": pd.DataFrame({"image_id": ["ISIC_1"], "sha256": ["a"]}),
+        "split": pd.DataFrame({"image_a": [], "image_b": [], "joined": np.zeros(0, bool)}),
+    }
+    outputs.cases.path.parent.mkdir(parents=True)
+    for table in (outputs.cases, outputs.holdout):
+        table.path.touch()
+    (project / "params.yaml").write_text("releases: [isic2018]\nevaluate: {}\n")
+    monkeypatch.setattr(type(outputs.cases), "read", lambda self, *_: tables[self.file.partition("/")[0][:5]])
+    digest = bundles["nine"].inputs["holdout"] if own else "1" * 64
+    monkeypatch.setattr(type(outputs.cases), "content", lambda self: digest)
+    assert assess(folder, bundles["nine"]).exit_code == 0
+    assert json.loads((folder / "report/metrics.json").read_text())["compared_with_training"] == own
+    page = (folder / "report/report.html").read_text()
+    assert ("None of them is a training image of this project by its name" in page) == own
+    assert ("is of another split" in page) != own
+
+
 def test_a_place_that_is_taken_is_left_as_it_was_and_an_empty_folder_taken(folder, bundles):
     (folder / "report").mkdir()
     assert assess(folder, bundles["nine"]).exit_code == 0
@@ -187,6 +209,8 @@ def test_a_table_of_diagnoses_is_read_with_all_that_it_may_hold(tmp_path):
     known, unconfirmed = read_truth(file)
     assert known == {"a": Labelled("AKIEC", Patient(55.0, "male", "torso"), "p1", None)}
     assert unconfirmed == ["b"]
+    file.write_text("image,diagnosis,patient_id,lesion_id\na,NV,NA,unknown\n")
+    assert read_truth(file)[0]["a"] == Labelled("NV", Patient(), None, None)
 
 
 @pytest.mark.parametrize(

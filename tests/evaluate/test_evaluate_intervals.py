@@ -79,6 +79,37 @@ def test_few_groups_have_a_value_and_no_interval_however_many_images_they_have(r
             assert found["low"] < found["value"] < found["high"]
 
 
+@pytest.mark.parametrize("ill", [1, intervals.MIN_GROUPS - 1, intervals.MIN_GROUPS])
+def test_few_melanomas_have_no_interval_however_many_other_images_there_are(rng, ill):
+    """An AUC of one melanoma among two hundred would be 0.995 (0.985 to 1.000)."""
+    positive = np.arange(200) % 100 < ill  # two images a lesion
+    weights = intervals.resample(np.arange(200) % 100, 200, seed=0)
+    score = rng.random(200) + positive
+    auc, sensitivity = intervals.auc(positive, score), intervals.share(score > 1.1, positive)
+    found = [figures.figure(auc, weights), figures.figure(sensitivity, weights)]
+    found.append(figures.difference(auc, intervals.auc(positive, score[::-1]), weights))
+    for one in found:
+        assert one["value"] is not None
+        assert (one["low"] is None) == (one["high"] is None) == (ill < intervals.MIN_GROUPS)
+    assert figures.figure(intervals.share(score > 1.1), weights)["low"] is not None
+
+
+def test_a_share_that_is_all_or_nothing_has_the_exact_bound_of_its_groups():
+    weights = intervals.resample(np.arange(120) // 3, 200, seed=0)  # 40 groups
+    right = np.ones(120, bool)
+    bound = pytest.approx(0.025 ** (1 / 40), abs=1e-6)
+    assert figures.figure(intervals.share(right), weights) == {"value": 1, "low": bound, "high": 1}
+    none = figures.figure(intervals.share(~right), weights)
+    assert none == {"value": 0, "low": 0, "high": pytest.approx(1 - 0.025 ** (1 / 40), abs=1e-6)}
+    within = np.arange(120) < 60
+    assert figures.figure(intervals.share(right, within), weights)["low"] == pytest.approx(
+        0.025 ** (1 / 20), abs=1e-6
+    )
+    nothing = figures.difference(intervals.share(right), intervals.share(right), weights)
+    assert nothing == {"value": 0, "low": 0, "high": 0}  # they agree case by case: no chance in that
+    assert figures.figure(intervals.mean(np.ones(120)), weights) == {"value": 1, "low": 1, "high": 1}
+
+
 def test_between_the_ends_of_an_interval_lie_95_percent_of_the_resamples(rng):
     replicates = rng.permutation(rng.normal(size=1001))
     ranked = np.sort(replicates)
@@ -94,14 +125,16 @@ def test_repeating_every_case_within_its_group_does_not_narrow_the_interval(rng)
     assert copies == pytest.approx(once)
 
 
-def test_the_interval_of_a_share_covers_about_95_percent_of_the_time(rng):
+@pytest.mark.parametrize(("truth", "cases"), [(0.6, 80), (0.95, 20)])
+def test_the_interval_of_a_share_covers_about_95_percent_of_the_time(rng, truth, cases):
+    """Of a share near 1 a third of the samples of 20 have all right."""
     covered = 0
     for trial in range(200):
-        values = (rng.random(80) < 0.6).astype(float)
-        weights = intervals.resample(np.arange(80), 200, seed=trial)
-        low, high = intervals.interval(intervals.replicate(intervals.mean(values), weights))
-        covered += low <= 0.6 <= high
-    assert 0.89 <= covered / 200 <= 0.99
+        right = rng.random(cases) < truth
+        weights = intervals.resample(np.arange(cases), 200, seed=trial)
+        low, high = intervals.around(intervals.share(right), weights)
+        covered += low <= truth <= high
+    assert covered / 200 >= 0.89
 
 
 def test_more_cases_than_the_weights_can_count_are_summed_all_the_same():
@@ -112,7 +145,7 @@ def test_more_cases_than_the_weights_can_count_are_summed_all_the_same():
         NINE, target, np.eye(9)[target], np.full(9, 1 / 9), pd.DataFrame({"group": np.arange(len(target))})
     )
     point = figures.operating_point(right, 0.5, EvaluateParams(bootstrap=100))
-    assert point["sensitivity"] == point["specificity"] == {"value": 1, "low": 1, "high": 1}
+    assert point["sensitivity"]["value"] == point["specificity"]["value"] == 1
     assert point["referred"]["value"] == pytest.approx(1 / 71, abs=1e-6)
     one = np.ones((1, len(target)), np.uint16)
     for figure in (

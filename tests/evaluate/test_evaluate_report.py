@@ -16,7 +16,7 @@ import pytest
 from dermaflow import outputs
 from dermaflow.evaluate import figures, members, openings, shortcuts, subgroups
 from dermaflow.evaluate.answers import Answers
-from dermaflow.evaluate.evaluation import evaluate_model
+from dermaflow.evaluate.evaluation import evaluate_model, read_funnel
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.taxonomy import MALIGNANT, NINE, SEVEN
 from tests_paths import ROOT
@@ -142,6 +142,18 @@ def test_images_of_no_named_centre_are_told_nothing(world):
     assert result.metrics["hold_out"]["isic2019_view"]["BCN"]["told"]["melanoma_auc"]["value"] > 0.5
 
 
+def test_releases_may_be_called_by_number_or_like_a_missing_value(world, tmp_path):
+    cases, holdout, found = world
+    funnel = made_funnel(cases, holdout)
+    names = funnel.release.unique()
+    funnel["release"] = funnel.release.map(dict(zip(names, ["212", "NA", "1e5"], strict=False)))
+    funnel.to_csv(tmp_path / "funnel.csv", index=False)
+    read = read_funnel(tmp_path / "funnel.csv")
+    page = evaluate_model("lite0", found, cases, holdout, FAST, funnel=read, notice=NOTICE).report_html
+    for name in funnel.release.unique():
+        assert f"<h3>{name}</h3>" in page
+
+
 def test_a_view_that_is_too_fine_is_null():
     cases = pd.DataFrame({"diagnosis": ["MEL", "NV"], "group": [0, 1], "centre": "HAM"})
     said = Answers(SEVEN, np.array([0, 1]), np.full((2, 7), 1 / 7), np.ones(7) / 7, cases)
@@ -193,8 +205,7 @@ def test_a_hold_out_of_few_groups_has_values_without_intervals_and_the_report_sa
     assert seen == before["isic2018_view"]["all"]["balanced_accuracy"] | {"low": None, "high": None}
     assert hold_out["by_patient_data"]["complete"]["balanced_accuracy"]["value"] is None
     assert result.metrics["out_of_fold"] == evaluation.metrics["out_of_fold"]
-    assert "Too few patients or lesions for intervals: hold-out." in result.report_html
-    assert "Too few patients" not in evaluation.report_html
+    assert "there is none for fewer than ten groups, or ten with melanoma" in result.report_html
     assert f"<td>{before['balanced_accuracy']['value']:.3f}</td>" in result.report_html
 
 

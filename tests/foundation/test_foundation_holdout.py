@@ -11,6 +11,7 @@ READERS = {
     "stages/bundle.py",
 }
 COMMANDS = {
+    "src/dermaflow/cli/assess.py",  # its digest alone: is it that of the bundle's training?
     "src/dermaflow/cli/data.py",  # export --hold-out
     "src/dermaflow/cli/models.py",
     "src/dermaflow/outputs/__init__.py",

@@ -328,6 +328,17 @@ def test_a_row_set_aside_still_says_whose_picture_it_is(tmp_path):
     assert merged.diagnosis["ISIC_0000009"] == "AK"
 
 
+def test_ids_that_meet_in_an_image_without_a_label_mean_one_lesion_too(tmp_path):
+    """Nobody trains on ISIC_0700009, but two collections know it, by two ids."""
+    aside = {"path": "Indeterminate"}
+    rows = {"ISIC_0700001": {"lesion_id": "IL_0000001"}, "ISIC_0700009": {**aside, "lesion_id": "IL_0000001"}}
+    write_archive(tmp_path / "mine", rows)
+    rows = {"ISIC_0700002": {"lesion_id": "IL_0000002"}, "ISIC_0700009": {**aside, "lesion_id": "IL_0000002"}}
+    write_archive(tmp_path / "yours", rows)
+    tables = {name: releases.read(name, tmp_path / name) for name in ("mine", "yours")}
+    assert releases.merge(tables).lesion_id.tolist() == ["IL_0000001"] * 2
+
+
 def test_an_image_that_is_set_aside_alone_stays_out(tables):
     assert "ISIC_0700002" not in releases.merge(tables).image_id.tolist()
 

@@ -61,7 +61,7 @@ def assess(
     loaded = champion.load(bundle)
     predict_folder.calibration(loaded.bundle, centre)
     digests = _digests(wanted)
-    compared = _refuse_learned(digests, truth)
+    compared = _refuse_learned(digests, truth, loaded.bundle.inputs.get("holdout"))
 
     patients = {image: known[image].patient for image in wanted}
     with TemporaryDirectory(prefix=".dermaflow-", dir=out.resolve().parent) as scratch:
@@ -122,8 +122,13 @@ def _digests(files: Mapping[str, Callable[[], bytes]]) -> dict[str, str]:
     return found
 
 
-def _refuse_learned(digests: Mapping[str, str], truth: Path) -> bool:
-    """Refuse images that this project's training held; return whether that could be looked up.
+def _refuse_learned(digests: Mapping[str, str], truth: Path, holdout: str | None) -> bool:
+    """Refuse images that this project's training holds; return whether it is the bundle's training.
+
+    Args:
+        digests: image id to the sha256 of its file.
+        truth: the table that names them.
+        holdout: digest of the hold-out of the bundle's training.
 
     Raises:
         DataError: some are.
@@ -143,7 +148,7 @@ def _refuse_learned(digests: Mapping[str, str], truth: Path) -> bool:
             truth.name,
             "Leave them out: what a network learned from says nothing about new images.",
         )
-    return True
+    return outputs.holdout.path.exists() and outputs.holdout.content() == holdout
 
 
 def _tables(

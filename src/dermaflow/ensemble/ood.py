@@ -72,9 +72,9 @@ def on_hold_out(
     """Return the share of the hold-out that is taken for other things; by centre without an interval."""
     ids = list(answers.cases.image_id)
     scores = detector.scores([_middle(member, "hold_out", ids) for member in members])
-    above = (scores > BORDER).astype(np.float64)
+    above = scores > BORDER
     return {
-        "false_alarms": figures.figure(intervals.mean(above), figures.weights_of(answers, params)),
+        "false_alarms": figures.figure(intervals.share(above), figures.weights_of(answers, params)),
         "centres": {
             name: {"cases": int(mask.sum()), "false_alarms": figures.plain(float(above[mask].mean()))}
             for name, mask in masks(answers.cases.centre).items()

@@ -44,7 +44,8 @@ def assess(
         title: of the report.
         told: the centre that the answers were told, if they were.
         outside_view: images whose diagnosis the bundle does not know, which are left out.
-        compared: whether it was made sure that training held none of the images.
+        compared: whether it was made sure that training held none of the images, under their names or as
+            the same files.
 
     Raises:
         DataError: no case.
@@ -81,8 +82,8 @@ def _unlike(bundle: Bundle, answers: Answers, params: EvaluateParams) -> dict[st
     """Return the share of the images that the service would give no answer to; None: it answers all."""
     if bundle.ood_sha256 is None:
         return None
-    above = (answers.cases.ood_score.to_numpy() > BORDER).astype(np.float64)
-    return {"unlike": figures.figure(intervals.mean(above), figures.weights_of(answers, params))}
+    above = answers.cases.ood_score.to_numpy() > BORDER
+    return {"unlike": figures.figure(intervals.share(above), figures.weights_of(answers, params))}
 
 
 def _missed(bundle: Bundle, answers: Answers) -> str:
@@ -104,9 +105,11 @@ def _report(
     before = bundle.metrics
     told = f" It was told that all are from the centre {metrics['told']}." if metrics["told"] else ""
     compared = (
-        "None of them is a training image of this project, by name or by content"
+        "None of them is a training image of this project by its name or as the same file (the same "
+        "picture saved anew is not noticed)"
         if metrics["compared_with_training"]
-        else "Whether training held any of them could not be looked up: outputs/cases.parquet is not here"
+        else "Whether its training held any of them could not be looked up: outputs/cases.parquet is not "
+        "here, or is of another split"
     )
     lead = (
         f"{metrics['cases']} labelled images of {metrics['groups']} groups (patients, lesions, identical "
@@ -136,11 +139,11 @@ def _report(
 
 def _headline(metrics: Mapping[str, Any]) -> str:
     text = (
-        "Brackets: 95 % intervals over resampled groups. Balanced accuracy goes by decision score "
-        "(probability divided by the diagnosis' frequency in training), accuracy by probability; a tie for "
-        "the highest counts as wrong. Probabilities suppose the frequencies of the training: where diagnoses "
-        "are more or less frequent, accuracy, log loss, Brier score and calibration error suffer from that "
-        "alone."
+        f"Brackets: 95 % intervals over resampled groups; {report.FEW}. Balanced accuracy goes by decision "
+        "score (probability divided by the diagnosis' frequency in training), accuracy by probability; a tie "
+        "for the highest counts as wrong. Probabilities suppose the frequencies of the training: where "
+        "diagnoses are more or less frequent, accuracy, log loss, Brier score and calibration error suffer "
+        "from that alone."
     )
     if metrics["absent_classes"]:
         text += (
@@ -149,8 +152,6 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         )
     if metrics["outside_view"]:
         text += f" {metrics['outside_view']} images have a diagnosis that it does not know, and are left out."
-    if metrics["balanced_accuracy"]["low"] is None:
-        text += " There are too few groups for intervals."
     return text
 
 

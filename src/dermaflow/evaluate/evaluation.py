@@ -59,6 +59,11 @@ class Scored:
     out_of_fold_told: dict[str, Answers]
 
 
+def read_funnel(file: Path) -> pd.DataFrame:
+    """Read splits/funnel.csv; a collection may be called 212 or NA."""
+    return pd.read_csv(file, dtype={"release": "str"}, keep_default_na=False)
+
+
 def evaluate_model(
     name: str,
     found: Sequence[Member],

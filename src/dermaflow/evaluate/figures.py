@@ -1,8 +1,8 @@
 """Figures with their intervals, as metrics.json holds them.
 
 A figure is `{"value", "low", "high"}`: the value and its 95 % interval over resampled groups, null where
-it is not defined; fewer than `intervals.MIN_GROUPS` groups have the value alone. Balanced accuracy is taken
-over the classes that have a case; `absent_classes` names the others.
+it is not defined; fewer than `intervals.MIN_GROUPS` groups, or melanomas of fewer, have the value alone.
+Balanced accuracy is taken over the classes that have a case; `absent_classes` names the others.
 """
 
 from typing import Any
@@ -34,13 +34,13 @@ def figure(one: Weighted, weights: Weights) -> Figure:
     value = float(one(np.ones((1, weights.shape[1]), weights.dtype))[0]) if weights.shape[1] else float("nan")
     if np.isnan(value):
         return {"value": None, "low": None, "high": None}
-    low, high = intervals.interval(intervals.replicate(one, weights))
+    low, high = intervals.around(one, weights)
     return {"value": plain(value), "low": plain(low), "high": plain(high)}
 
 
 def difference(one: Weighted, other: Weighted, weights: Weights) -> Figure:
     """`one` minus `other`, with the interval of the paired difference."""
-    return figure(lambda rows: one(rows) - other(rows), weights)
+    return figure(one - other, weights)
 
 
 def balanced_accuracy(answers: Answers) -> Weighted:
@@ -64,7 +64,6 @@ def headline(answers: Answers, params: EvaluateParams) -> dict[str, Any]:
     confidence, correct = answers.probability.max(axis=1), answers.likeliest == answers.target
     error = metrics.expected_calibration_error(confidence, correct, params.bins)
     means = {
-        "accuracy": correct.astype(np.float64),
         "log_loss": metrics.log_losses(answers.target, answers.probability),
         "brier": metrics.briers(answers.target, answers.probability),
     }
@@ -73,6 +72,7 @@ def headline(answers: Answers, params: EvaluateParams) -> dict[str, Any]:
         "melanoma_auc": figure(melanoma_auc(answers), weights),
         "malignant_auc": figure(intervals.auc(answers.malignant, answers.malignant_probability), weights),
         "macro_auc": figure(intervals.macro_auc(answers.target, answers.probability), weights),
+        "accuracy": figure(intervals.share(correct), weights),
         **{name: figure(intervals.mean(values), weights) for name, values in means.items()},
         "ece": {"value": plain(error), "low": None, "high": None},
         "cases": len(answers),
@@ -107,16 +107,11 @@ def operating_point(answers: Answers, threshold: float, params: EvaluateParams) 
     weights = weights_of(answers, params)
     referred = answers.malignant_probability >= threshold
     truth = answers.malignant
-
-    def share(of: metrics.Bools, within: metrics.Bools) -> Weighted:
-        part, whole = (of & within).astype(np.float64), within.astype(np.float64)  # uint16 sums would wrap
-        return lambda rows: metrics.ratio(rows @ part, rows @ whole)
-
     return {
         "malignant_threshold": threshold,
-        "sensitivity": figure(share(referred, truth), weights),
-        "specificity": figure(share(~referred, ~truth), weights),
-        "referred": figure(intervals.mean(referred.astype(np.float64)), weights),
+        "sensitivity": figure(intervals.share(referred, truth), weights),
+        "specificity": figure(intervals.share(~referred, ~truth), weights),
+        "referred": figure(intervals.share(referred), weights),
         "malignant_classes": [
             code
             for code, bad in zip(answers.view.classes, malignant_classes(answers.view), strict=True)

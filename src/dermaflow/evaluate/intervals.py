@@ -6,6 +6,7 @@ for many rows of weights (a test holds them together).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,14 +15,39 @@ from numpy.typing import NDArray
 from dermaflow.evaluate.metrics import Bools, Floats, Ints, ratio
 
 Weights = NDArray[np.uint16]
-Weighted = Callable[[Weights], Floats]
-"""From weights (r, n) to one figure a row (r,)."""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A figure of cases: from weights (r, n) to one number a row (r,).
+
+    Attributes:
+        of: does that.
+        sides: the cases that it stands on, shape (n,) each, where those are not all: an AUC on the positive
+            ones and on the others, a sensitivity on the ill.
+        share: it lies between 0, all wrong, and 1, all right.
+    """
+
+    of: Callable[[Weights], Floats]
+    sides: tuple[Bools, ...] = ()
+    share: bool = False
+
+    def __call__(self, weights: Weights) -> Floats:
+        """Return the figure of each row of weights."""
+        return self.of(weights)
+
+    def __sub__(self, other: "Weighted") -> "Weighted":
+        """Return the difference of two figures of the same cases."""
+        return Weighted(lambda weights: self.of(weights) - other.of(weights), self.sides + other.sides)
+
 
 MIN_GROUPS: Final = 10
 """Patients or lesions below which there is no interval, however many images they have: the fewer groups, the
 more alike are their resamples (of one group all are the same), and the narrower is what they say. Of a mean
 of normal values 500 resamples' interval held the true one in 0.75 of 2,000 trials with 3 groups, in 0.84 with
-5, 0.89 with 10 and 0.94 with 40."""
+5, 0.89 with 10 and 0.94 with 40. So it is with each side of a figure: an AUC over 200 cases was held in 0.14
+of the trials with one positive case, in 0.83 with 5, 0.88 with 10 and 0.95 with 40."""
+_TAIL: Final = 0.025
 ROWS = 64
 """Resamples at a time; bounds the memory to a few times ROWS x cases numbers."""
 
@@ -54,7 +80,10 @@ def replicate(figure: Weighted, weights: Weights) -> Floats:
 
 
 def interval(replicates: Floats) -> tuple[float, float]:
-    """2.5th and 97.5th percentile; NaN if fewer than half of the resamples, or none, have a figure."""
+    """2.5th and 97.5th percentile of a figure's replicates.
+
+    NaN if fewer than half of the resamples, or none, have a figure.
+    """
     defined = replicates[~np.isnan(replicates)]
     if defined.size * 2 < max(replicates.size, 1):
         return float("nan"), float("nan")
@@ -62,9 +91,38 @@ def interval(replicates: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def around(one: Weighted, weights: Weights) -> tuple[float, float]:
+    """Return a figure's interval; NaN for fewer than MIN_GROUPS groups on one of its sides.
+
+    Where every resample has all right, or none, their percentiles would say that nothing else is possible.
+    Then the bound is the exact one for as many groups (Clopper and Pearson, Biometrika 26, 1934).
+    """
+    groups = [_groups(weights[:, side]) for side in one.sides] or [_groups(weights)]
+    if min(groups) < MIN_GROUPS:
+        return float("nan"), float("nan")
+    low, high = interval(replicate(one, weights))
+    if one.share and low == high and low in {0, 1}:
+        bound = _TAIL ** (1 / min(groups))
+        return (bound, 1.0) if low else (0.0, 1 - bound)
+    return low, high
+
+
+def _groups(weights: Weights) -> int:
+    """Count groups: cases of one group are drawn equally often in all resamples, and others not."""
+    return np.unique(weights[:ROWS], axis=1).shape[1] if weights.size else 0
+
+
 def mean(values: Floats) -> Weighted:
     """The mean of a value a case."""
-    return lambda weights: ratio(weights @ values, weights.sum(axis=1, dtype=np.float64))
+    return Weighted(lambda weights: ratio(weights @ values, weights.sum(axis=1, dtype=np.float64)))
+
+
+def share(of: Bools, within: Bools | None = None) -> Weighted:
+    """The share of the cases, or of those `within`, that are `of` them."""
+    whole = (np.ones(len(of), bool) if within is None else within).astype(np.float64)
+    part = of * whole  # uint16 sums would wrap
+    sides = () if within is None else (within,)
+    return Weighted(lambda rows: ratio(rows @ part, rows @ whole), sides, share=True)
 
 
 def balanced_accuracy(target: Ints, decided: Ints, classes: int) -> Weighted:
@@ -76,7 +134,7 @@ def balanced_accuracy(target: Ints, decided: Ints, classes: int) -> Weighted:
         sums = (weights.astype(np.float32) @ both).astype(np.float64)
         return _mean_of_defined(ratio(sums[:, classes:], sums[:, :classes]))
 
-    return figure
+    return Weighted(figure, share=True)
 
 
 def auc(positive: Bools, score: Floats) -> Weighted:
@@ -94,7 +152,7 @@ def auc(positive: Bools, score: Floats) -> Weighted:
         right = np.einsum("rp,rp->r", drawn, twice) / 2
         return ratio(right, drawn.sum(axis=1, dtype=np.float64) * under[:, -1])
 
-    return figure
+    return Weighted(figure, (positive, ~positive), share=True)
 
 
 def macro_auc(target: Ints, probability: Floats) -> Weighted:
@@ -106,7 +164,7 @@ def macro_auc(target: Ints, probability: Floats) -> Weighted:
             return np.full(len(weights), np.nan)
         return _mean_of_defined(np.stack([one(weights) for one in each], axis=1))
 
-    return figure
+    return Weighted(figure, share=True)
 
 
 def _mean_of_defined(found: Floats) -> Floats:

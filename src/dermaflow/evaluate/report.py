@@ -10,6 +10,9 @@ import pandas as pd
 
 from dermaflow.taxonomy import NAMES
 
+FEW: Final = "there is none for fewer than ten groups, or ten with melanoma"
+"""Why a figure stands without an interval, see `intervals.MIN_GROUPS`."""
+
 HEADLINE: Final = {
     "balanced_accuracy": "Balanced accuracy",
     "melanoma_auc": "Melanoma AUC",
@@ -180,16 +183,13 @@ def _headline(hold_out: Mapping[str, Any], out_of_fold: Mapping[str, Any]) -> st
     text = (
         "The hold-out is the headline. Out-of-fold figures flatter: each member's epoch was chosen on the "
         "same fold. Brackets: 95 % intervals over resampled groups of images that belong together "
-        "(patients, lesions, duplicates). Balanced accuracy goes by decision score (probability divided by "
-        "the diagnosis' frequency), accuracy by probability; a tie for the highest counts as wrong."
+        f"(patients, lesions, duplicates); {FEW}. Balanced accuracy goes by decision score (probability "
+        "divided by the diagnosis' frequency), accuracy by probability; a tie for the highest counts as "
+        "wrong."
     )
     absent = hold_out["absent_classes"]
     if absent:
         text += f" No hold-out case has {', '.join(absent)}: balanced accuracy is over the classes present."
-    first = {"hold-out": hold_out["balanced_accuracy"], "out of fold": out_of_fold["balanced_accuracy"]}
-    few = [name for name, one in first.items() if one["value"] is not None and one["low"] is None]
-    if few:
-        text += f" Too few patients or lesions for intervals: {', '.join(few)}."
     if hold_out.get("outside_view"):
         text += f" {hold_out['outside_view']} hold-out cases have a diagnosis outside the model's view."
     return headline({"hold-out": hold_out, "out of fold": out_of_fold}) + paragraph(text)
@@ -214,7 +214,8 @@ def _views(hold_out: Mapping[str, Any]) -> str:
     text = (
         "Probabilities are summed into the coarser classes (AKIEC is AK and SCC), renormalised, and only "
         "then divided by the priors. Each figure is over the classes that the centre's cases hold; one "
-        "without brackets is of too few cases, patients or lesions for an interval. "
+        "without brackets is of too few cases, patients or lesions, or of too few melanomas, for an "
+        "interval. "
         "HAM is where 2018's images come from, BCN is Barcelona. Told: in the knowledge that the image is "
         "from that centre, with the frequencies that training held there, as a challenge's entry may have "
         "it; the service is not told."

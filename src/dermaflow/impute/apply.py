@@ -79,7 +79,7 @@ class Alike:
             0.0 if known is None else float(known != there)
             for known, there in ((patient.sex, cell[1]), (patient.site, cell[2]))
         )
-        return age + sex + site
+        return round(age + sex + site, 9)  # equally near, whatever the last bits say
 
 
 def _commonest(cells: Sequence[tuple[float, str, str, int]], place: Literal[1, 2]) -> str:

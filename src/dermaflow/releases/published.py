@@ -24,10 +24,7 @@ import pandas as pd
 from dermaflow.errors import DataError, first_ten
 from dermaflow.releases.rows import Columns
 from dermaflow.sources import DAMAGED
-from dermaflow.taxonomy import SEXES
-
-GONE = frozenset({"", "na", "n/a", "nan", "null", "none", "unknown"})
-"""What people write for a value that they don't have (lower case)."""
+from dermaflow.taxonomy import GONE, SEXES
 
 MAX_AGE_YEARS = 120
 _EXTENSION = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)

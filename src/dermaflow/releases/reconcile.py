@@ -8,8 +8,8 @@ an image was first published.
 
 The archive has patient and lesion ids of its own: a lesion that is HAM_0000118 in 2018 may be IL_7252831
 there. Where one image carries two ids they mean the same lesion, so all its images get one of them; else
-two pictures of one lesion could stand in two splits. So a row that a collection sets aside gives no label,
-but says whose picture it is where another release trains on the image.
+two pictures of one lesion could stand in two splits. Rows that give no label count there too: a picture that
+a collection sets aside still shows that patient's lesion.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ FIELDS: Final = [
 
 
 def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Merge the training parts of the releases; rows set aside add patient fields to images of those.
+    """Merge the training parts of the releases; of rows set aside only the patient's fields count.
 
     Args:
         tables: rows of outputs.releases, a release, in the order of params.yaml.
@@ -50,16 +50,19 @@ def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     if not tables:
         raise DataError("no release to merge", "params.yaml, releases", "Name at least one.")
-    stacked = pd.concat(
+    every = pd.concat(
         [
-            table.loc[table["part"].isin(["train", "aside"])].assign(label_release=release, order=order)
+            table.assign(label_release=release, order=order)
             for order, (release, table) in enumerate(tables.items())
         ],
         ignore_index=True,
     )
-    trained_on = stacked.loc[stacked["part"] == "train", "image_id"]
-    stacked = stacked[stacked["image_id"].isin(trained_on)].reset_index(drop=True)
-    labelled = stacked["part"] == "train"
+    every["rank"] = every["label_release"].map(LABEL_RANK).fillna(len(LABEL_RANK))
+    for name in ("patient_id", "lesion_id"):
+        every[name] = _one_id(every, name)
+    labelled = every["part"] == "train"
+    known = every["part"].isin(["train", "aside"]) & every["image_id"].isin(every["image_id"][labelled])
+    stacked, labelled = every[known], labelled[known]
     unlabelled = labelled & stacked["diagnosis"].isna()
     if unlabelled.any():
         raise DataError(
@@ -67,10 +70,7 @@ def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             ", ".join(stacked.loc[unlabelled, "label_release"].unique()),
             "Mend the ground truth.",
         )
-    stacked["rank"] = stacked["label_release"].map(LABEL_RANK).fillna(len(LABEL_RANK))
-    for name in ("patient_id", "lesion_id"):
-        stacked[name] = _one_id(stacked, name)
-    stacked["centre"] = stacked["centre"].replace("unknown", pd.NA)
+    stacked = stacked.assign(centre=stacked["centre"].replace("unknown", pd.NA))
     first = stacked[labelled].sort_values(["image_id", "order"]).drop_duplicates("image_id")
     names = first[["image_id", "label_release"]].rename(columns={"label_release": "release"})
     ranked = stacked.assign(rank=_label_rank(stacked))[labelled]

@@ -7,7 +7,7 @@ from typing import Final
 from dermaflow.errors import DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve import metadata
-from dermaflow.taxonomy import DIAGNOSES
+from dermaflow.taxonomy import DIAGNOSES, GONE
 
 COLUMNS: Final = ("image", "diagnosis", *metadata.COLUMNS[1:], "patient_id", "lesion_id")
 CODES: Final = (*DIAGNOSES, "AKIEC")
@@ -56,7 +56,10 @@ def read_truth(source: Path) -> tuple[dict[str, Labelled], list[str]]:
                 f"Write one of: {', '.join(CODES)}; or nothing where it is not confirmed yet.",
             )
         if code:
-            found[image] = Labelled(code, patient, cells["patient_id"] or None, cells["lesion_id"] or None)
+            patient_id, lesion_id = (
+                None if cells[name].lower() in GONE else cells[name] for name in ("patient_id", "lesion_id")
+            )
+            found[image] = Labelled(code, patient, patient_id, lesion_id)
         else:
             open_ones.append(image)
     if not found:
