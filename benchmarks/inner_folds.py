@@ -124,6 +124,11 @@ def score(
     return answers, {edit: float(np.mean(shares)) for edit, shares in flips.items()}
 
 
+def of_its_centres(settings: dict[str, Any], cases: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell which cases are of the centres that a try learns from."""
+    return cases.centre.isin(settings.get("centres", list(cases.centre.unique())))
+
+
 def fold_score(
     settings: dict[str, Any], search: dict[str, Any], cases: pd.DataFrame, fold: int, home: Path
 ) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -134,9 +139,9 @@ def fold_score(
     augment = AugmentParams.model_validate(settings.get("augment", {}))
     recipe = ImagesParams.model_validate(settings.get("images", {})).recipe(model.stored_px, model.input_px)
     patients, prior = outputs.patients.read(), members.natural_prior(cases, view)
-    wanted = settings.get("centres", list(cases.centre.unique()))
     trained = member.train_member(
-        cases=cases[cases.centre.isin(wanted) | (cases.fold == fold)],  # no hold-out: it is not predicted
+        # No hold-out: it is not predicted.
+        cases=cases[of_its_centres(settings, cases) | (cases.fold == fold)],
         patients=patients,
         reader=shards(recipe, cases, home),
         view=view,
@@ -219,9 +224,9 @@ def main() -> None:
             answers, flips = score(settings, search, cases, Path(home), (asked.keep or Path(home)) / name)
             first = answers if first is None else first
             row = {"seconds": round(time.perf_counter() - began), **compared(answers, first, FIGURES)}
-            row["training"] = round(
-                training_work(settings, len(cases) - len(answers) // len(search["folds"]))
-            )
+            rows = member.labelled(cases[of_its_centres(settings, cases)], VIEWS[search["view"]])
+            learned = np.mean([(rows.fold != fold).sum() for fold in search["folds"]])
+            row["training"] = round(training_work(settings, int(learned)))
             row["centres"] = by_centre(answers, first)
             row["cases"] = len(answers)
             row["flipped"] = flips

@@ -148,3 +148,18 @@ def test_a_name_that_timm_has_renamed_and_a_family_without_stages_are_built():
 def test_a_backbone_that_can_not_be_used_is_refused_by_its_name(backbone, changes):
     with pytest.raises(TrainingError, match=f"{backbone} does not fit this network"):
         made(backbone=backbone, stored_px=224, input_px=224, **changes)
+
+
+def test_patches_that_would_leave_the_border_unseen_are_refused():
+    with pytest.raises(TrainingError, match=r"patches of 16 px, .* not see the last 8 of 200.*multiple"):
+        made(backbone="vit_tiny_patch16_224", stored_px=200, input_px=200)
+    assert made(backbone="vit_tiny_patch16_224", stored_px=96, input_px=96).width == 192
+
+
+def test_what_learns_is_in_training_whatever_its_root_owns():
+    """All that XCiT's root owns itself is frozen; its blocks learn, with their batch-norm statistics."""
+    network = made(backbone="xcit_nano_12_p16_224", frozen_stages=1).train()
+    norms = [module for module in network.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    learning = [module.weight.requires_grad for module in norms]
+    assert [module.training for module in norms] == learning
+    assert 0 < sum(learning) < len(norms)

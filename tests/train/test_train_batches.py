@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dermaflow.errors import TrainingError
+from dermaflow.errors import DataError, TrainingError
 from dermaflow.model.params import ModelParams
 from dermaflow.train.augment import Augment
 from dermaflow.train.batches import (
@@ -129,6 +129,27 @@ def test_batches_that_can_not_be_made_are_errors(rows, reader):
 def test_plain_batches_are_the_readers_own_pixels_in_order(workers, rows, reader):
     images = torch.cat([image for image, *_ in plain_batches(rows(11), reader, 32, 4, workers)]).numpy()
     assert all(np.array_equal(image, reader.pixels(f"i{n}", 32)) for n, image in enumerate(images))
+
+
+class Damaged:
+    """One of its images can't be read."""
+
+    def __init__(self, reader):
+        self.reader = reader
+
+    def pixels(self, image_id, input_px):
+        if image_id == "i9":
+            raise DataError("the stored image is damaged", "00.arrow, i9", "Run `dvc repro`.")
+        return self.reader.pixels(image_id, input_px)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_worker_can_not_read_is_told_as_one_line(workers, rows, reader):
+    damaged = Damaged(reader)
+    with pytest.raises(DataError, match=r"^00\.arrow, i9: the stored image is damaged\. Run `dvc repro`\.$"):
+        list(plain_batches(rows(11), damaged, 32, 4, workers))
+    with pytest.raises(DataError, match=r"^00\.arrow, i9: the stored image is damaged"):
+        list(make(rows, damaged, workers=workers, drawn_images=200).epoch(0))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

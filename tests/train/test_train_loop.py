@@ -1,5 +1,6 @@
 """A training learns, stops, goes on after a kill, and refuses what can't be trained."""
 
+import errno
 import io
 import shutil
 from importlib.metadata import version
@@ -141,14 +142,19 @@ def test_a_state_is_replaced_whole_and_a_damaged_one_is_named(tmp_path):
 def test_whoever_is_killed_while_saving_leaves_the_old_state_whole(tmp_path, monkeypatch):
     resume.save(tmp_path, {"epoch": 1})
 
-    def half(_state, file):
-        file.write_bytes(b"PK half")
-        raise KeyboardInterrupt
+    whole = Path.write_bytes
+    for error in (KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")):
 
-    monkeypatch.setattr(resume.torch, "save", half)
-    with pytest.raises(KeyboardInterrupt):
-        resume.save(tmp_path, {"epoch": 2})
-    assert resume.load(tmp_path) == {"epoch": 1}
+        def half(file, content, error=error):
+            whole(file, content[:7])
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", half)
+            with pytest.raises(type(error)):
+                resume.save(tmp_path, {"epoch": 2})
+        assert resume.load(tmp_path) == {"epoch": 1}
+        assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
 def test_keys_tell_trainings_apart(tmp_path, monkeypatch):

@@ -79,8 +79,8 @@ class Network(nn.Module):
         """Go to training mode, but for frozen layers: their batch-norm statistics stay too."""
         super().train(mode)
         for module in self.backbone.modules():
-            own = list(module.parameters(recurse=False))
-            if own and not any(parameter.requires_grad for parameter in own):
+            within = list(module.parameters())  # not its own alone: XCiT's root owns frozen ones only
+            if within and not any(parameter.requires_grad for parameter in within):
                 module.eval()
         return self
 
@@ -158,6 +158,15 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
             "Set it to null, and early_epochs to 0.",
         )
     backbone = timm.create_model(params.backbone, num_classes=0, **fixed)
+    side = getattr(getattr(backbone, "patch_embed", None), "patch_size", 1)
+    side = side[0] if isinstance(side, tuple) else int(side)
+    if params.input_px % side:
+        raise TrainingError(
+            f"{params.backbone} cuts images into patches of {side} px, and would not see the last "
+            f"{params.input_px % side} of {params.input_px}",
+            "models.<name>.input_px",
+            f"Set it to a multiple of {side}.",
+        )
     if pretrained:
         weights.load(backbone, params.backbone, params.weights, **fixed)
     for module in backbone.modules():

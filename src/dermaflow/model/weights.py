@@ -175,12 +175,16 @@ def _read(file: Path) -> StateDict:
             from safetensors.torch import load_file  # noqa: PLC0415 - one of two formats
 
             return dict(load_file(file))
-        state: StateDict = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+        ):
+            raise TypeError("it holds no tensors by name")  # noqa: TRY301 - told as any other
     except Exception as error:  # noqa: BLE001 - each format has its own family of errors
         raise TrainingError(
             f"not a file of weights: {error}", str(file), "Give a .safetensors or a .pth state dict."
         ) from None
-    return state
+    return dict(state)
 
 
 def _from_hub(backbone: str, img_size: int | None) -> StateDict:

@@ -108,8 +108,19 @@ def _blurs(params: AugmentParams) -> list[Any]:
 def _distortions(params: AugmentParams) -> list[Any]:
     grid, elastic = params.grid_distortion, params.elastic
     return [
-        *_on(params.optical_distortion, A.OpticalDistortion, distort_limit=params.optical_distortion.limit),
-        *_on(params.grid_distortion, A.GridDistortion, num_steps=grid.steps, distort_limit=grid.limit),
+        *_on(
+            params.optical_distortion,
+            A.OpticalDistortion,
+            distort_limit=params.optical_distortion.limit,
+            border_mode=MIRRORED,  # of itself it is black here and with the grid
+        ),
+        *_on(
+            params.grid_distortion,
+            A.GridDistortion,
+            num_steps=grid.steps,
+            distort_limit=grid.limit,
+            border_mode=MIRRORED,
+        ),
         *_on(
             params.elastic,
             A.ElasticTransform,

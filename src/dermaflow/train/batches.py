@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dermaflow.errors import TrainingError, first_ten
+from dermaflow.errors import DermaflowError, TrainingError, first_ten
 from dermaflow.model.params import ModelParams, Strata
 from dermaflow.train.augment import Augment
 
@@ -305,7 +305,7 @@ class TrainBatches:
         self._order.epoch = number
         with _quiet_fork():
             batches = iter(self._loader)
-        yield from batches
+        yield from map(_told, batches)
 
 
 Draw = tuple[int, int, int]
@@ -380,7 +380,7 @@ def loader(dataset: Dataset[Batch], order: Any, workers: int) -> DataLoader[Batc
     epoch would depend on their number and on where a training was resumed.
     """
     return DataLoader(
-        dataset,
+        _Telling(dataset),
         batch_sampler=order,
         num_workers=workers,
         collate_fn=_as_is,
@@ -397,7 +397,28 @@ def plain_batches(rows: Rows, reader: Reader, input_px: int, batch: int, workers
     order = [list(range(start, min(start + batch, len(rows)))) for start in range(0, len(rows), batch)]
     with _quiet_fork():
         batches = iter(loader(Plain(rows, reader, input_px), order, min(workers, len(order))))
-    yield from batches
+    yield from map(_told, batches)
+
+
+class _Telling(Dataset[Any]):
+    """Hands an error of ours over as a value: torch would wrap it in a RuntimeError with a traceback."""
+
+    def __init__(self, dataset: Any) -> None:  # noqa: ANN401
+        self.dataset = dataset
+
+    def __getitems__(self, wanted: list[Any]) -> Any:  # noqa: ANN401
+        try:
+            return self.dataset.__getitems__(wanted)
+        except DermaflowError as error:
+            return type(error), error.what, error.where, error.remedy
+
+
+def _told(batch: Any) -> Batch:  # noqa: ANN401
+    if isinstance(batch[0], type):
+        kind, *parts = batch
+        raise kind(*parts)
+    whole: Batch = batch
+    return whole
 
 
 def _as_is(batch: Any) -> Batch:  # noqa: ANN401 - torch calls it a list

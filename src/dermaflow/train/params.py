@@ -82,10 +82,13 @@ class Grid(Distorted):
 
 
 class Elastic(Augmentation):
-    """Elastic deformation: random shifts of `alpha` pixels, smoothed over `sigma` pixels."""
+    """Elastic deformation: random shifts of `alpha` pixels, smoothed over `sigma` pixels.
+
+    Smoothing takes most of them away: at the defaults pixels move by hundredths.
+    """
 
     alpha: Annotated[float, Field(gt=0)] = 3.0
-    sigma: Annotated[float, Field(gt=0)] = 50.0
+    sigma: Annotated[float, Field(ge=1)] = 50.0
 
 
 class Equalized(Augmentation):

@@ -6,8 +6,8 @@ each epoch seeds its own.
 """
 
 import hashlib
+import io
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -78,9 +78,14 @@ def alone(folder: Path) -> Iterator[None]:
 def save(folder: Path, state: Mapping[str, Any]) -> None:
     """Replace the state in one step: whoever is killed meanwhile leaves the old one whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / f"{FILE}.{os.getpid()}.tmp"
-    torch.save(dict(state), scratch)
-    scratch.replace(folder / FILE)
+    scratch = folder / f"{FILE}.tmp"  # one name: what a killed process left is written over (`alone`)
+    whole = io.BytesIO()  # torch's own writer says of a full disk "unexpected pos", a RuntimeError
+    torch.save(dict(state), whole)
+    try:
+        scratch.write_bytes(whole.getbuffer())
+        scratch.replace(folder / FILE)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def load(folder: Path) -> dict[str, Any] | None:
