@@ -31,7 +31,11 @@ def main(release: str, size_px: str) -> None:
             contact.before_after(chosen, [source], reader, sheet, max_pixels=images.max_pixels)
     shown = {sheets.relative_to(params.root()).as_posix(): ""}
     tracking.stage(
-        f"crop_resize {release} {size} px", metrics={"images": len(reader)}, artifacts=shown, later=True
+        f"crop_resize {release} {size} px",
+        metrics={"images": len(reader)},
+        params={"images": images.model_dump()},
+        artifacts=shown,
+        later=True,
     )
 
 

@@ -71,8 +71,8 @@ def main(model: str, fold_number: str) -> None:
             member.write_member(trained, scratch)
         record.metrics = tracking.flat(trained.metrics)
         record.history += [tracking.flat(epoch) for epoch in trained.fitted.history]  # of before a kill, too
-    shutil.rmtree(checkpoint, ignore_errors=True)
     run.finish()
+    shutil.rmtree(checkpoint, ignore_errors=True)  # last: a server may hang
 
 
 if __name__ == "__main__":

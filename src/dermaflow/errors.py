@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -60,6 +61,8 @@ def tell_errors(work: Callable[..., object], *arguments: object) -> None:
     except DermaflowError as error:
         _end(str(error))
     except OSError as error:
+        if isinstance(error, shutil.Error) and "[Errno 28]" in str(error):  # it hides the errors of its files
+            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if error.errno is None:
             raise
         full = error.errno == errno.ENOSPC

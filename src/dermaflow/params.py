@@ -18,6 +18,7 @@ FILE = "params.yaml"
 _LIKELY_PERCENT = 2
 """From here on a share above 1 was most likely meant in per cent."""
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of a whole: 0 to 1."""
 
@@ -25,7 +26,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Params(BaseModel):
     """One section of params.yaml; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     section: ClassVar[str]
 
 
@@ -111,9 +112,26 @@ def names(section: str, *, file: Path | None = None) -> list[str]:
     return found
 
 
+def top() -> list[str]:
+    """Return the names of params.yaml's sections."""
+    node = _read(current())
+    return [str(key) for key in node] if isinstance(node, dict) else []
+
+
 def _section(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever YAML holds there
+    node = _read(path)
+    for part in where.split("."):
+        if not isinstance(node, dict) or part not in node:
+            raise ParamsError(
+                f"{where} is missing", path.name, f"Add the key {where}; presets/sample.yaml shows it."
+            )
+        node = node[part]
+    return node
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401
     try:
-        node = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(
             "no such file", str(path), "Run in the project's root, or copy a file of presets/ there."
@@ -124,13 +142,6 @@ def _section(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever YAML hol
         raise ParamsError(
             f"not valid YAML: {' '.join(str(error).split())}", path.name, "Mend the line named."
         ) from None
-    for part in where.split("."):
-        if not isinstance(node, dict) or part not in node:
-            raise ParamsError(
-                f"{where} is missing", path.name, f"Add the key {where}; presets/sample.yaml shows it."
-            )
-        node = node[part]
-    return node
 
 
 def _explain(error: ValidationError, where: str, path: Path) -> ParamsError:

@@ -56,9 +56,15 @@ def test_wrong_usage_exits_with_2():
     assert run("models", "no-such-command").exit_code == 2
 
 
-def test_a_full_disk_is_said_plainly(monkeypatch, capsys):
+FULL = OSError(28, "No space left on device", "outputs/cases.parquet")
+
+
+@pytest.mark.parametrize("error", [FULL, shutil.Error([("a", "b", str(FULL))])])
+def test_a_full_disk_is_said_plainly(monkeypatch, capsys, error):
+    """Of the files that copying a folder left out shutil says it in words alone."""
+
     def full():
-        raise OSError(28, "No space left on device", "outputs/cases.parquet")
+        raise error
 
     monkeypatch.setattr(cli, "app", full)
     with pytest.raises(SystemExit):

@@ -90,3 +90,24 @@ def test_a_stage_started_by_torchrun_is_written_and_told_once(retrained):
     assert len((member / "history.csv").read_text().splitlines()) == 3
     assert not list((retrained.folder / ".checkpoints").iterdir())
     assert len(runs(retrained)) == told + 2  # another key, so a parent and a fold of its own
+
+
+def test_a_training_that_is_stopped_while_it_is_told_is_not_lost(retrained):
+    """A tracking server that hangs keeps the stage waiting for a minute after the last epoch."""
+    script = (
+        "import runpy, sys\n"
+        "from dermaflow import tracking\n"
+        "def stopped(run):\n"
+        "    sys.exit('stopped')\n"
+        "tracking.FoldRun.finish = stopped\n"
+        "sys.argv = ['stages/train.py', 'tiny', '1']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    states = retrained.folder / ".checkpoints"
+    assert retrained.run("python", "-c", script, ok=False).stderr.endswith("stopped\n")
+    assert len(list(states.glob("*/last.pt"))) == 1
+    epochs = (retrained.folder / "outputs/models/tiny/1/history.csv").read_text().splitlines()
+    retrained.run("python", "stages/train.py", "tiny", "1")
+    assert not list(states.iterdir())
+    again = (retrained.folder / "outputs/models/tiny/1/history.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in again] == [line.split(",")[0] for line in epochs]

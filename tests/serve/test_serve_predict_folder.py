@@ -179,10 +179,21 @@ def test_metadata_of_no_image_are_named_and_an_error_if_there_are_no_others(load
 
 def test_a_place_that_takes_no_csv_is_refused_before_any_image_is_read(loaded, images, tmp_path, monkeypatch):
     monkeypatch.setattr(predict_folder, "predict_folder", lambda *_: pytest.fail("read"))
-    with pytest.raises(DataError, match="it is a folder"):
+    with pytest.raises(DataError, match="it is no ordinary file"):
         predict_folder.score(loaded["nine"], images, None, "full", tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="it is no ordinary file"):
+        predict_folder.score(loaded["nine"], images, None, "full", tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
     with pytest.raises(DataError, match="no such folder"):
         predict_folder.score(loaded["nine"], images, None, "full", tmp_path / "absent" / "a.csv")
+
+
+def test_a_link_to_write_to_stays_a_link(loaded, images, tmp_path):
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    predict_folder.score(loaded["nine"], images, None, "full", tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("image,")
 
 
 def test_a_file_that_cant_be_made_is_told_before_any_image_is_read(loaded, images, tmp_path, monkeypatch):

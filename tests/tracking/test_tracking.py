@@ -5,9 +5,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow
 import pytest
@@ -54,6 +57,46 @@ def test_what_could_not_be_sent_is_sent_by_the_next_command(project, monkeypatch
     tracking.send(tracking.Record(key="next", name="next"))
     assert {run.info.run_name for run in runs(project)[1]} == {"lost", "next"}
     assert not list((project / ".tracking/pending").glob("*.json"))
+
+
+def test_a_record_that_can_not_even_be_kept_costs_no_work(project, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/no/such/folder/mlflow.db")
+    monkeypatch.setattr(Path, "write_text", Mock(side_effect=OSError(28, "No space left on device")))
+    assert tracking.send(tracking.Record(key="lost", name="lost")) is None
+    assert tracking.stage("later", later=True) is None
+    assert capsys.readouterr().err.count("No space left on device); not kept either, work goes on") == 2
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """What stands at the address is no MLflow."""
+
+    def do_GET(self):
+        self.send_response(400)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self):
+        self.do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+def test_what_waits_stays_where_the_server_refuses_whatever_it_is_sent(project, monkeypatch, capsys):
+    tracking.stage("one", later=True)
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{other.server_port}")
+    tracking.flush()
+    other.shutdown()
+    thread.join()
+    other.server_close()
+    assert "not sent to MLflow" in capsys.readouterr().err
+    assert [file.suffix for file in (project / ".tracking/pending").iterdir()] == [".json"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    tracking.flush()
+    assert [run.info.run_name for run in runs(project)[1]] == ["one"]
 
 
 def test_what_is_noted_for_later_needs_no_mlflow_and_is_sent_by_the_next_command(project):
@@ -184,7 +227,7 @@ def test_a_damaged_note_is_set_aside_and_stops_no_other(project, capsys):
     note = next((project / ".tracking/pending").glob("*.json"))
     note.with_name("0-damaged.json").write_text(note.read_text()[:40])
     tracking.flush()
-    assert "not sent" in capsys.readouterr().err
+    assert "; set aside as " in capsys.readouterr().err
     assert [run.info.run_name for run in runs(project)[1]] == ["first"]
     assert [file.name for file in (project / ".tracking/pending").iterdir()] == ["0-damaged.damaged"]
 
@@ -196,7 +239,7 @@ def test_a_note_that_mlflow_refuses_for_good_is_set_aside_and_stops_no_other(pro
     note.write_text(json.dumps(record))
     tracking.stage("second", later=True)
     tracking.flush()
-    assert "not sent" in capsys.readouterr().err
+    assert "; set aside as " in capsys.readouterr().err
     assert "second" in {run.info.run_name for run in runs(project)[1]}
     assert [file.suffix for file in (project / ".tracking/pending").iterdir()] == [".refused"]
 

@@ -1,5 +1,6 @@
 """All of params.yaml, read before anything runs: a slip must not show after hours of training."""
 
+import re
 from typing import Final
 
 from dermaflow import params
@@ -9,7 +10,7 @@ from dermaflow.errors import ParamsError, first_ten
 from dermaflow.evaluate.params import EvaluateParams, StressParams
 from dermaflow.images.params import ImagesParams
 from dermaflow.impute.params import ImputeParams
-from dermaflow.model.params import ModelParams
+from dermaflow.model.params import LEAST_PX, MOST_PX, ModelParams
 from dermaflow.releases.params import IngestParams
 from dermaflow.splits.params import SplitParams
 from dermaflow.train.params import AugmentParams, TrainParams
@@ -27,13 +28,33 @@ def check() -> None:
     Raises:
         ParamsError: a key is absent, unknown or wrong, or names what is not there.
     """
+    known = {"releases", "sizes", "folds", "models", *(kind.section for kind in SECTIONS)}
+    strange = [name for name in params.top() if name not in known]
+    if strange:
+        raise ParamsError(
+            f"{first_ten(strange)} is no section",
+            params.FILE,
+            "Indent it below the section that it belongs to, or remove it.",
+        )
     releases, sizes, folds, models = map(params.names, ("releases", "sizes", "folds", "models"))
     for kind in SECTIONS:
         params.load(kind)
     for key, numbers in (("sizes", sizes), ("folds", folds)):
         for number in numbers:
             params.whole(number, key)
+    far = [size for size in sizes if not LEAST_PX <= int(size) <= MOST_PX]
+    if far:
+        raise ParamsError(
+            f"sizes names {first_ten(far)}", params.FILE, f"Write {LEAST_PX} to {MOST_PX} pixels."
+        )
     params.load(SplitParams).dealt(folds)
+    bad = [name for name in models if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)]
+    if bad:
+        raise ParamsError(
+            f"models names {first_ten(bad)}",
+            params.FILE,
+            "Use letters, digits, - and _ alone: stages and folders bear these names.",
+        )
     for name in models:
         stored_px = params.load(ModelParams, name).stored_px
         if str(stored_px) not in sizes:

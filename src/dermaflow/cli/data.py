@@ -188,10 +188,9 @@ def _tables() -> "dict[str, pd.DataFrame]":
 
 
 def _write_csv(table: "pd.DataFrame", out: Path) -> None:
-    if out.is_dir():
-        raise DataError(
-            "a folder, where a file is to be written", str(out), f"Name it: --out {out}/cases.csv."
-        )
+    out = out.resolve()  # a link stays a link
+    if out.exists() and not out.is_file():  # /dev/null would become a file
+        raise DataError("it is no ordinary file", str(out), "Give the path of a CSV, with its file name.")
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f"{out.name}.part")  # `out` may lie on another disk than the project
     table.to_csv(beside, index=False)

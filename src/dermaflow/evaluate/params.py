@@ -4,9 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from dermaflow.params import Params
-
-Seed = Annotated[int, Field(ge=0)]
+from dermaflow.params import Params, Seed
 
 
 class EvaluateParams(Params):

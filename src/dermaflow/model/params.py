@@ -1,6 +1,6 @@
 """Section `models` of params.yaml: one entry a model, loaded with its key."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,7 +8,9 @@ from dermaflow.params import Params, Share
 
 Positive = Annotated[float, Field(gt=0)]
 Strata = Literal["class", "class_and_centre"]
-Pixels = Annotated[int, Field(ge=32, le=2048)]
+LEAST_PX: Final = 32
+MOST_PX: Final = 2048
+Pixels = Annotated[int, Field(ge=LEAST_PX, le=MOST_PX)]
 
 
 class ModelParams(Params):

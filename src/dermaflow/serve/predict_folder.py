@@ -68,8 +68,9 @@ def score(
     calibration(loaded.bundle, centre)
     if not out.parent.is_dir():
         raise DataError("no such folder", str(out.parent), "Make it, or give another path for the CSV.")
-    if out.is_dir():
-        raise DataError("it is a folder", str(out), "Give the path of the CSV, its file name included.")
+    out = out.resolve()  # a link stays a link
+    if out.exists() and not out.is_file():  # /dev/null would become a file
+        raise DataError("it is no ordinary file", str(out), "Give the path of a CSV, with its file name.")
     files = image_files(images)
     patients = read_metadata(metadata) if metadata else {}
     unused = [name for name in patients if name not in files]

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from dermaflow.errors import ParamsError, first_ten
-from dermaflow.params import Params
+from dermaflow.params import Params, Seed
 
 MOST_FOLDS: Final = 128
 """The tables hold a fold in eight bits: 0 to 127."""
@@ -25,7 +25,7 @@ class SplitParams(Params):
     """How many folds to deal; null: as many as are trained (`folds`), two at least. With more, each member
     learns from a larger share of the images, and only the images of the trained folds are answered out of
     fold."""
-    seed: int = 2018
+    seed: Seed = 2018
     """Another number deals the groups anew."""
     near_hamming: Annotated[int, Field(ge=0, le=10)] = 8
     """Bits: most that the hashes of a candidate pair may differ in; above 10 all skin looks alike."""

@@ -43,9 +43,19 @@ def send(record: Record) -> str | None:
         outbox.send_pending()
         return server.send(record)
     except Exception as error:  # noqa: BLE001 - whatever the server does, the work goes on
-        outbox.keep(record)
-        outbox.tell(error)
+        if _keep(record):
+            outbox.tell(error)
         return None
+
+
+def _keep(record: Record) -> bool:
+    """Keep a record for later; where even that fails (a full disk) it is lost, and said so."""
+    try:
+        outbox.keep(record)
+    except OSError as error:
+        outbox.tell(error, "not kept either")
+        return False
+    return True
 
 
 def flush() -> None:
@@ -96,7 +106,7 @@ def stage(
     )
     if not later:
         return send(record)
-    outbox.keep(record)
+    _keep(record)
     return None
 
 

@@ -45,20 +45,21 @@ def send_pending() -> None:
     from filelock import FileLock  # noqa: PLC0415
 
     with FileLock(_pending().parent / "lock"):  # folds may start side by side
+        server.answers()  # else what refuses is the server, whatever it is sent
         for file in sorted(_pending().glob("*.json")):
             try:
                 record = Record(**json.loads(file.read_text(encoding="utf-8")))
             except (ValueError, TypeError) as error:
-                file.rename(file.with_suffix(".damaged"))  # one of them must not stop all
-                tell(error)
+                aside = file.rename(file.with_suffix(".damaged"))  # one of them must not stop all
+                tell(error, f"set aside as {aside.name}")
                 continue
             try:
                 server.send(_unchanged(record))
             except Exception as error:
                 if getattr(error, "error_code", None) not in REFUSED:
                     raise
-                file.rename(file.with_suffix(".refused"))
-                tell(error)
+                aside = file.rename(file.with_suffix(".refused"))
+                tell(error, f"set aside as {aside.name}")
                 continue
             file.unlink()
 
@@ -88,7 +89,7 @@ def _digest(path: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
 
 
-def tell(error: Exception) -> None:
-    """Say on standard error that something was not sent."""
+def tell(error: Exception, fate: str = "kept in .tracking/pending") -> None:
+    """Say on standard error that something was not sent, and what became of it."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    sys.stderr.write(f"tracking: not sent to MLflow ({text}); kept in .tracking/pending, work goes on\n")
+    sys.stderr.write(f"tracking: not sent to MLflow ({text}); {fate}, work goes on\n")

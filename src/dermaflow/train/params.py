@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dermaflow.params import Params, Share
+from dermaflow.params import Params, Seed, Share
 
 Count = Annotated[int, Field(ge=1)]
 Half = Annotated[float, Field(ge=0, le=0.5)]
@@ -16,7 +16,7 @@ class TrainParams(Params):
 
     section: ClassVar[str] = "train"
 
-    seed: Annotated[int, Field(ge=0)] = 7  # of weights, dropout, draws and augmentation
+    seed: Seed = 7  # of weights, dropout, draws and augmentation
     threads: Count = 2  # of torch; weights are byte-equal only for the same number
     workers: Annotated[int, Field(ge=0)] = 2  # processes that augment; any number gives the same batches
     batch: Annotated[int, Field(ge=2)] = 32  # images a step, over all processes
