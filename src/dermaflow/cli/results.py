@@ -6,6 +6,7 @@ from typing import Any
 from dermaflow import outputs, params
 from dermaflow.errors import BundleError, first_ten
 from dermaflow.evaluate import openings
+from dermaflow.evaluate.intervals import FEW
 
 
 def evaluate() -> None:
@@ -43,7 +44,7 @@ def evaluate() -> None:
         for name, figures in metrics.items()
     ]
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    print(f"Hold-out, {metrics['ensemble']['cases']} cases, 95 % intervals.")
+    print(f"Hold-out, {metrics['ensemble']['cases']} cases, 95 % intervals ({FEW}).")
     print(f"Not a medical device. {bundle['notice']}")
     for row in [heads, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

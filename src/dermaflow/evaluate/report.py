@@ -8,10 +8,8 @@ from typing import Any, Final
 
 import pandas as pd
 
+from dermaflow.evaluate.intervals import FEW
 from dermaflow.taxonomy import NAMES
-
-FEW: Final = "there is none for fewer than ten groups, or ten with melanoma"
-"""Why a figure stands without an interval, see `intervals.MIN_GROUPS`."""
 
 HEADLINE: Final = {
     "balanced_accuracy": "Balanced accuracy",
@@ -183,7 +181,7 @@ def _headline(hold_out: Mapping[str, Any], out_of_fold: Mapping[str, Any]) -> st
     text = (
         "The hold-out is the headline. Out-of-fold figures flatter: each member's epoch was chosen on the "
         "same fold. Brackets: 95 % intervals over resampled groups of images that belong together "
-        f"(patients, lesions, duplicates); {FEW}. Balanced accuracy goes by decision score (probability "
+        f"(patients, lesions, duplicates), {FEW}. Balanced accuracy goes by decision score (probability "
         "divided by the diagnosis' frequency), accuracy by probability; a tie for the highest counts as "
         "wrong."
     )
