@@ -140,10 +140,10 @@ def _report(
 def _headline(metrics: Mapping[str, Any]) -> str:
     text = (
         f"Brackets: 95 % intervals over resampled groups, {intervals.FEW}. Balanced accuracy goes by "
-        "decision score (probability divided by the diagnosis' frequency in training), accuracy by probability; a tie "
-        "for the highest counts as wrong. Probabilities suppose the frequencies of the training: where "
-        "diagnoses are more or less frequent, accuracy, log loss, Brier score and calibration error suffer "
-        "from that alone."
+        "decision score (probability divided by the diagnosis' frequency in training), accuracy by "
+        "probability; a tie for the highest counts as wrong. Probabilities suppose the frequencies of the "
+        "training: where diagnoses are more or less frequent, accuracy, log loss, Brier score and "
+        "calibration error suffer from that alone."
     )
     if metrics["absent_classes"]:
         text += (
