@@ -56,7 +56,7 @@ def write_2020(folder, rows=None, pairs=()):
         "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
     )
     lines = [
-        f"{image},{patient},male,45.0,torso,{word},x,{int(word == 'melanoma')}"
+        f"{image},{patient},male,45.0,torso,{word},x,{int(word.lower() == 'melanoma')}"
         for image, patient, word in rows
     ]
     write(folder / "train.csv", [header, *lines])
