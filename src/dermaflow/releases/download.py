@@ -191,17 +191,21 @@ def _fetch(urls: list[str], target: Path, progress: Progress | None, pause_s: fl
             error.close()
         except (OSError, http.client.HTTPException, _Incomplete) as error:
             problem = str(error) or type(error).__name__
-        have = part.stat().st_size if part.exists() else 0
+        have = _kept(part)
         failed = 0 if have > most else failed + 1
         most = max(most, have)
         if url not in gone and failed < TRIES and wrong < WRONG:
             time.sleep(min(LONGEST_PAUSE_S, max(wait, pause_s * 2 ** max(0, failed - 1))))
-    kept = part.stat().st_size if part.exists() else 0
     raise DataError(
-        f"could not be fetched: {problem} ({kept:,} bytes are kept)",
+        f"could not be fetched: {problem} ({_kept(part):,} bytes are kept)",
         target.name,
         "Run the same command again; a zip goes on where it stopped. If it stays so, try --mirror.",
     )
+
+
+def _kept(part: Path) -> int:
+    """Return the bytes that the next try goes on from: those of a zip."""
+    return part.stat().st_size if part.name.endswith(".zip.part") and part.exists() else 0
 
 
 class _Incomplete(Exception):  # noqa: N818 - never leaves this module
@@ -232,7 +236,7 @@ def _continue(url: str, part: Path, name: str, progress: Progress | None) -> Sta
     Returns:
         The server's statement about the whole file.
     """
-    have = part.stat().st_size if part.exists() and name.endswith(".zip") else 0
+    have = _kept(part)
     try:
         response = _open(url, have)
     except urllib.error.HTTPError as error:
