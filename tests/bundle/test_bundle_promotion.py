@@ -488,3 +488,14 @@ def test_a_damaged_champions_file_is_one_error_with_a_remedy(world, command, con
     champions.file().write_text(content)
     with pytest.raises(BundleError, match=r"^champion\.json: not a file of champions.*Mend it"):
         world.models(command)
+
+
+@pytest.mark.parametrize("key", ["tag", "version", "digest"])
+@pytest.mark.parametrize("command", ["list", "rollback"])
+def test_a_champion_without_its_tag_is_the_same_error(two, command, key):
+    world = two[0]
+    state = world.file
+    state["lineages"]["tiny-demo"][0][key] = None
+    champions.file().write_text(json.dumps(state))
+    with pytest.raises(BundleError, match=rf"^champion\.json: not a file of champions.*no text: {key}"):
+        world.models(command)

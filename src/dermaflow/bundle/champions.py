@@ -6,9 +6,8 @@ champions, the last version number given and what was rolled back.
 
 import json
 from collections.abc import Mapping
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from filelock import FileLock
 
@@ -16,7 +15,7 @@ from dermaflow import outputs
 from dermaflow.errors import BundleError
 from dermaflow.params import root
 
-_needed = itemgetter("name", "tag", "version", "digest", "git_commit")
+_NEEDED: Final = ("name", "tag", "version", "digest", "git_commit")
 
 
 def file() -> Path:
@@ -38,10 +37,8 @@ def read() -> dict[str, Any]:
         return {"lineages": {}, "last_versions": {}, "rolled_back": {}}
     try:
         value: dict[str, Any] = json.loads(file().read_text(encoding="utf-8"))
-        found = {name: [_needed(record) for record in line] for name, line in value["lineages"].items()}
-        highest = {
-            name: max(int(version) for _, _, version, *_ in line) for name, line in found.items() if line
-        }
+        found = {name: [_version(record) for record in line] for name, line in value["lineages"].items()}
+        highest = {name: max(versions) for name, versions in found.items() if versions}
         value["last_versions"] = highest | value.get("last_versions", {})  # files of before hold none
         value["rolled_back"] = dict(value.get("rolled_back", {}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -51,6 +48,13 @@ def read() -> dict[str, Any]:
             "Mend it, or move it away and promote anew: `dermaflow models promote`.",
         ) from None
     return value
+
+
+def _version(record: Mapping[str, Any]) -> int:
+    """Return the number of a record, which holds all that is needed of it, each a string."""
+    if no_text := [key for key in _NEEDED if not isinstance(record[key], str)]:
+        raise TypeError(f"no text: {', '.join(no_text)}")
+    return int(record["version"])
 
 
 def current(lineage: str) -> dict[str, Any] | None:
