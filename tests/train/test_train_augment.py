@@ -74,7 +74,8 @@ def test_all_sixteen_work_together(pixels):
         ("elastic", "sigma", 5), ("clahe", "clip", 1), ("hue_saturation_value", "hue", 90),
         ("hue_saturation_value", "saturation", 200), ("hue_saturation_value", "value", 200),
         ("shift_scale_rotate", "shift", 0.4), ("shift_scale_rotate", "scale", 0.4),
-        ("shift_scale_rotate", "rotate_deg", 170), ("cutout", "side", 0.8),
+        ("shift_scale_rotate", "keep_ratio", True), ("shift_scale_rotate", "rotate_deg", 170),
+        ("cutout", "side", 0.8),
     ],
 )  # fmt: skip
 def test_each_parameter_of_an_augmentation_is_heard(name, field, value, pixels):
@@ -92,6 +93,17 @@ def test_what_moves_pixels_brings_in_no_black_border(name):
         AugmentParams.model_validate({**only(name).model_dump(), name: {"p": 1, **MOVING[name]}})
     )
     assert all((augment(plain, seed=1, epoch=0, draw=draw) == 200).all() for draw in range(50))
+
+
+@pytest.mark.parametrize("keep_ratio", [True, False])
+def test_a_round_lesion_stays_round_if_the_ratio_is_kept(keep_ratio):
+    disc = cv2.circle(np.full((200, 200, 3), 220, np.uint8), (100, 100), 50, (90, 60, 50), -1, cv2.LINE_AA)
+    moved = {"p": 1, "shift": 0, "scale": 0.4, "rotate_deg": 0, "keep_ratio": keep_ratio}
+    augment = Augment(AugmentParams.model_validate({**only().model_dump(), "shift_scale_rotate": moved}))
+    sides = [np.ptp(np.argwhere(augment(disc, 1, 0, draw)[..., 0] < 150), axis=0) for draw in range(40)]
+    longer = np.array([max(side) / min(side) for side in sides])
+    assert np.ptp(np.array(sides)[:, 0]) > 40  # it is drawn larger and smaller
+    assert longer.max() < 1.05 if keep_ratio else np.median(longer) > 1.1
 
 
 def test_no_two_draws_and_no_two_epochs_repeat(pixels):

@@ -138,6 +138,7 @@ def _affine(params: AugmentParams) -> dict[str, Any]:
     return {
         "translate_percent": (-moved.shift, moved.shift),
         "scale": (1 - moved.scale, 1 + moved.scale),
+        "keep_ratio": moved.keep_ratio,
         "rotate": (-moved.rotate_deg, moved.rotate_deg),
         "border_mode": MIRRORED,
     }

@@ -110,6 +110,7 @@ class Moved(Augmentation):
 
     shift: Half = 0.1
     scale: Half = 0.1
+    keep_ratio: bool = False  # one scale for both axes; else width and height draw their own
     rotate_deg: Annotated[float, Field(ge=0, le=180)] = 15
 
 
@@ -122,10 +123,10 @@ class Hole(Augmentation):
 class AugmentParams(Params):
     """The sixteen augmentations, in their order.
 
-    Ranges are those of the ISIC 2020 winner (arXiv:2010.05351), but for wider scale and rotate_deg. p is the
-    chance of each. Of the four blurs and noises at most one is applied, so their p add up to 1 at
-    most; the same holds for the three distortions. On by default are those that serve short trainings; the
-    winner's p stand beside.
+    Ranges are those of the ISIC 2020 winner (arXiv:2010.05351), but for wider scale and rotate_deg, and
+    keep_ratio, which is true there. p is the chance of each. Of the four blurs and noises at most one is
+    applied, so their p add up to 1 at most; the same holds for the three distortions. On by default are
+    those that serve short trainings; the winner's p stand beside.
     """
 
     section: ClassVar[str] = "augment"
