@@ -14,6 +14,13 @@ from helpers_bundle import NOTICE, other_thing, picture
 pytestmark = pytest.mark.slow
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+NARROW = {"viewport": {"width": 320, "height": 640}}
+
+OUTSIDE = """nodes => nodes.filter((node) => {
+    if (!node.getClientRects().length || node.closest(".scroll, .status.done, #evidence-state")) return false;
+    return node.getBoundingClientRect().right > node.closest(".card").getBoundingClientRect().right + 0.5;
+}).map((node) => node.outerHTML.slice(0, 60))"""
+"""What runs out of its card; a wide table scrolls within its own frame."""
 
 
 @pytest.fixture
@@ -405,6 +412,110 @@ def test_a_file_over_the_limit_is_refused_before_it_is_sent(page, context, tmp_p
     assert not [url for url in context.watch.requests if url.endswith("/predict")]
 
 
+def test_a_file_that_leaves_no_room_for_the_form_is_refused_before_it_is_sent(page, context, tmp_path):
+    large = tmp_path / "large.jpg"
+    large.write_bytes(bytes(32 * 2**20 - 200))
+    page.set_input_files("#image", large)
+    page.click("#assess")
+    assert page.inner_text("#error").startswith("The image is larger than 32 MB.")
+    assert not [url for url in context.watch.requests if url.endswith("/predict")]
+
+
+def test_an_empty_file_is_said_to_be_empty(page, context, tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    page.set_input_files("#image", tmp_path / "empty.jpg")
+    page.click("#assess")
+    page.wait_for_selector("#error:visible")
+    assert page.inner_text("#error") == "The file is empty. Choose another one."
+    assert not [url for url in context.watch.requests if url.endswith("/predict")]
+
+
+def test_with_the_next_image_it_is_asked_whether_the_patient_is_the_same(page, image):
+    page.fill("#age", "54")
+    page.select_option("#site", "torso")
+    page.set_input_files("#image", image)
+    assert page.inner_text("#status") == "Ready to assess."
+    page.set_input_files("#image", [])
+    page.set_input_files("#image", image)
+    assert page.inner_text("#status") == "Ready to assess."
+    other = image.with_name("other.jpg")
+    other.write_bytes(picture(2))
+    page.set_input_files("#image", other)
+    assert page.inner_text("#status").endswith("belong to this image, too (age, body site)?")
+    page.click("#clear")
+    page.set_input_files("#image", image)
+    assert page.inner_text("#status") == "Ready to assess."
+
+
+def test_before_an_answer_no_change_of_the_fields_asks_to_assess_again(page, image):
+    page.set_input_files("#image", image)
+    page.fill("#age", "54")
+    assert page.inner_text("#status") == "Ready to assess."
+
+
+def test_an_answer_does_not_wait_for_the_words_about_its_model(page, address, image, loaded):
+    page.route("**/model", lambda _: None)
+    page.goto(address)
+    assess(page, image)
+    page.click("summary")
+    assert page.inner_text("#all tr:first-child td:nth-child(2)") in loaded.bundle.view.classes
+    assert "set aside for the test" not in page.inner_text("#refer")
+
+
+def test_figures_of_a_model_that_was_replaced_do_not_stand_beside_an_answer(page, address, image, loaded):
+    asked = []
+
+    def of_another(route):
+        asked.append(route)
+        about = route.fetch().json()
+        about["metrics"]["operating_point"]["sensitivity"] = {"value": 0.99, "low": 0.97, "high": 1}
+        if len(asked) == 1:
+            about["digest"] = "0" * 64
+        else:
+            about["metrics"]["operating_point"]["sensitivity"]["value"] = 0.77
+        route.fulfill(json=about)
+
+    page.route("**/model", of_another)
+    page.goto(address)
+    assess(page, image)
+    assert "it found 77\N{NO-BREAK SPACE}%" in page.inner_text("#refer")
+    assess(page, image)
+    assert len(asked) == 2
+    page.route("**/model", lambda route: route.fulfill(json=route.fetch().json() | {"digest": "1" * 64}))
+    page.goto(address)
+    assess(page, image)
+    assert "it found" not in page.inner_text("#refer")
+
+
+def test_evidence_of_another_model_is_not_shown(page, image):
+    def of_another(route):
+        told = route.fetch().json()
+        route.fulfill(json=told | {"model": told["model"] | {"digest": "0" * 12}})
+
+    page.route("**/explain", of_another)
+    assess(page, image)
+    page.wait_for_selector("#evidence-state:has-text('No map')")
+    assert page.is_hidden("#evidence")
+
+
+def test_the_words_about_a_map_are_read_aloud_once(page, image):
+    assess(page, image)
+    page.wait_for_selector("#evidence:visible")
+    page.evaluate(
+        """() => {
+            window.told = 0;
+            new MutationObserver(() => { window.told += 1; })
+                .observe(document.getElementById("map-words"), {childList: true, subtree: true});
+        }"""
+    )
+    page.focus("#strength")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("window.told") == 0
+    page.click("#map-choice label:nth-of-type(2)")
+    assert page.evaluate("window.told") == 1
+
+
 def test_a_question_that_nobody_waits_for_any_more_is_taken_back(page, image):
     taken_back = []
     page.on("requestfailed", lambda request: taken_back.append(request.url.rpartition("/")[2]))
@@ -532,14 +643,47 @@ def test_a_busy_button_keeps_the_focus_and_asks_only_once(page, image):
     assert page.get_attribute("#assess", "aria-disabled") == "false"
 
 
-@pytest.mark.parametrize("context", [PHONE], indirect=True)
+LARGE_TEXT = "html { font-size: 200% }"
+STYLED = """text => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(text);
+    document.adoptedStyleSheets = [sheet];
+}"""
+SPACED_TEXT = (
+    "* { letter-spacing: .12em !important; word-spacing: .16em !important; line-height: 1.5 !important }"
+)
+
+
+@pytest.mark.parametrize("style", ["", LARGE_TEXT, SPACED_TEXT], ids=["as it is", "large", "spaced"])
+@pytest.mark.parametrize("context", [PHONE, NARROW], indirect=True, ids=["360", "320"])
 @pytest.mark.parametrize("path", ["/", "/info", "/api"])
-def test_nothing_is_wider_than_a_phone(page, context, address, image, path):
+def test_nothing_is_wider_than_a_phone(page, context, address, image, path, style):
     page.goto(address + path)
+    page.evaluate(STYLED, style)
     if path == "/":
         assess(page, image)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.click("summary")
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert page.eval_on_selector_all(".card *", OUTSIDE) == []
     assert context.watch.complaints == []
+
+
+def test_all_text_follows_the_readers_own_size(page, image):
+    assess(page, image)
+    sizes = "() => ['.bar-name', '.notice', '#age', '#assess', 'h2', '.hint'].map("
+    sizes += "found => parseFloat(getComputedStyle(document.querySelector(found)).fontSize))"
+    before = np.array(page.evaluate(sizes))
+    page.evaluate("document.documentElement.style.fontSize = '24px'")
+    assert np.array(page.evaluate(sizes)) / before == pytest.approx(1.5, abs=0.01)
+
+
+@pytest.mark.parametrize("context", [{"reduced_motion": "reduce"}], indirect=True)
+def test_nothing_moves_for_readers_who_want_it_so(page, image):
+    page.route("**/predict", lambda _: None)
+    page.set_input_files("#image", image)
+    page.click("#assess")
+    page.wait_for_selector("#status.busy")
+    assert page.evaluate("document.getAnimations({ subtree: true }).length") == 0
 
 
 CONTRAST = """() => {
@@ -596,7 +740,7 @@ def test_every_sheet_says_that_this_is_no_medical_device(page, address, image):
     page.emulate_media(media="screen")
     assess(page, image)
     page.emulate_media(media="print")
-    assert page.is_hidden("main > .notice")
+    assert page.is_visible("main > .notice")  # a result takes two sheets: this one is on the first
     assert page.is_visible(".device")
     page.goto(f"{address}/info")
     assert page.is_visible("main > .notice")

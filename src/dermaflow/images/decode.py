@@ -65,7 +65,7 @@ def checked_header(file: bytes, max_pixels: int, name: str) -> Header:
         raise DataError(
             f"the header says {header.width} x {header.height} pixels; more than {max_pixels:,} are refused",
             name,
-            "Give a smaller image, or raise images.max_pixels.",
+            "Give a smaller image.",
         )
     return header
 

@@ -12,6 +12,8 @@ let asked = 0; // an answer to an older question is not shown
 let asking = new AbortController(); // of the question that is open
 
 const ANSWER_MS = 65_000; // the service itself gives up after 60 s, and says so
+const MODEL_MS = 3_000; // an answer waits no longer for the words about its model
+const FORM_BYTES = 4096; // what a question weighs beside its image, at most
 
 const FIELD_NAMES = { age: "age", sex: "sex", site: "body site" };
 
@@ -86,10 +88,18 @@ function take(files) {
 }
 
 function chosen() {
+  const isNext = known !== null;
   known = input.files[0] ?? null;
   showError("");
   showPreview(known);
-  forgetAnswer(known ? "Ready to assess." : undefined);
+  forgetAnswer(known ? readyWords(isNext) : undefined);
+}
+
+// Several lesions may be one patient's, so the fields stay; but the next image may be another patient's.
+function readyWords(isNext) {
+  const kept = Object.keys(FIELD_NAMES).filter((id) => element(id).value).map((id) => FIELD_NAMES[id]);
+  if (!isNext || !kept.length) return "Ready to assess.";
+  return `Ready to assess. Does what stands in the form belong to this image, too (${kept.join(", ")})?`;
 }
 
 // After a choice that the browser calls none: the same name once more, or a file that it kept on the way back.
@@ -225,19 +235,21 @@ function drawMap({ seen, map, name }) {
   context.drawImage(tinted(map), 0, 0, canvas.width, canvas.height);
   const most = placeOf(map, Math.max(...map.flat()));
   canvas.setAttribute("aria-label", `The square that the networks see; most evidence for ${name}: ${most}.`);
-  element("map-words").textContent =
+  const words =
     `The square that the networks see, each of ${map.length} by ${map[0].length} tiles painted over in turn: ` +
     `without a blue one ${name} becomes less probable, without an orange one more. ${whatMattersMost(map, name)} ` +
     "No map shows the lesion's border, or that the answer is right.";
+  if (element("map-words").textContent !== words) element("map-words").textContent = words; // it is read aloud
 }
 
 // The answer stands before its evidence is asked for, which takes longer.
-async function showEvidence(body, top3) {
+async function showEvidence(body, { top3, model: { digest } }) {
   const mine = asked;
   const tell = (words) => mine === asked && (element("evidence-state").textContent = words);
   tell("Looking where the evidence lies \u2026");
   try {
-    const { seen_png: png, maps } = await ask("/explain", body);
+    const { seen_png: png, maps, model } = await ask("/explain", body);
+    if (model.digest !== digest) throw new Error("Another model has taken over.");
     const bytes = Uint8Array.from(atob(png), (byte) => byte.charCodeAt(0));
     const seen = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
     if (mine === asked) offerMaps(seen, maps, top3);
@@ -318,26 +330,38 @@ function spoken(answer) {
   return [answer.abstained, `Result: ${listed}.`, risk, referWords(answer.decision)].filter(Boolean).join(" ");
 }
 
-// Plain words of all classes and how the threshold did on the hold-out, asked for once; without them the table
-// shows codes.
-const aboutModel = fetch("/model")
-  .then((response) => response.json())
-  .then(({ classes, metrics }) => ({
-    names: Object.fromEntries(classes.map(({ diagnosis, name }) => [diagnosis, name])),
-    sensitivity: metrics.operating_point?.sensitivity,
-  }))
-  .catch(() => ({ names: {} }));
+// Plain words of all classes and how the threshold did on the hold-out; without them the table shows codes.
+async function askAboutModel() {
+  try {
+    const response = await fetch("/model", { signal: AbortSignal.timeout(MODEL_MS) });
+    const { digest, classes, metrics } = await response.json();
+    const names = Object.fromEntries(classes.map(({ diagnosis, name }) => [diagnosis, name]));
+    return { digest, names, sensitivity: metrics.operating_point?.sensitivity };
+  } catch {
+    return { digest: "", names: {} };
+  }
+}
+
+let model = askAboutModel();
+
+// Of the model that answered: a page may stand open while another takes over.
+async function aboutModel({ digest }) {
+  const isOfIt = (about) => about.digest.startsWith(digest);
+  if (!isOfIt(await model)) model = askAboutModel();
+  const about = await model;
+  return isOfIt(about) ? about : { names: {} };
+}
 
 // The form with the file's bytes, read whole and once: a part of a file that is gone would read as empty, and the
 // evidence is asked for the same bytes later.
 async function filledForm() {
   const file = input.files[0];
-  const body = new FormData(form);
-  try {
-    body.set("image", new File([await file.arrayBuffer()], file.name, { type: file.type }));
-  } catch {
+  const bytes = await file.arrayBuffer().catch(() => {
     throw new Error("The file has changed or can't be read any more. Choose it again.");
-  }
+  });
+  if (!bytes.byteLength) throw new Error("The file is empty. Choose another one.");
+  const body = new FormData(form);
+  body.set("image", new File([bytes], file.name, { type: file.type }));
   return body;
 }
 
@@ -376,7 +400,7 @@ async function assess(force) {
     input.focus();
     return;
   }
-  if (input.files[0].size > input.dataset.maxMb * 2 ** 20) {
+  if (input.files[0].size + FORM_BYTES > input.dataset.maxMb * 2 ** 20) {
     showError(`The image is larger than ${input.dataset.maxMb} MB. Save a smaller one.`);
     input.focus();
     return;
@@ -394,10 +418,10 @@ async function assess(force) {
     const body = await filledForm();
     if (force) body.set("force", "true");
     const answer = await ask("/predict", body);
-    const about = await aboutModel;
+    const about = await aboutModel(answer.model);
     if (mine !== asked) return;
     showAnswer(answer, about);
-    if (answer.top3.length) showEvidence(body, answer.top3);
+    if (answer.top3.length) showEvidence(body, answer);
     const below = element("result").getBoundingClientRect().top > window.innerHeight / 2;
     if (below || focusIsLost()) element("result-title").focus();
   } catch (error) {
@@ -423,7 +447,8 @@ element("preview").addEventListener("error", () => { element("preview").hidden =
 for (const id of ["age", "sex", "site"]) {
   element(id).addEventListener("input", () => {
     showError("");
-    if (input.files[0]) forgetAnswer("The patient data have changed. Assess again.");
+    const isAsked = element("result").getAttribute("aria-busy") === "true";
+    if (isAsked || !element("answer").hidden) forgetAnswer("The patient data have changed. Assess again.");
   });
 }
 element("print").addEventListener("click", () => window.print());
