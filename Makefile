@@ -51,6 +51,9 @@ train: setup ## train folds side by side: make train JOBS=2
 	@dvc stage list --name-only | grep '^train@' | xargs -P$(or $(JOBS),1) -n1 dvc --wait-for-lock repro -s
 
 serve: setup ## serve the champion on 127.0.0.1 (PORT=3000)
+	@python -c 'import socket, sys; port = sys.argv[1]; \
+	socket.create_server(("127.0.0.1", int(port))) if port.isdecimal() and int(port) < 65536 else None' "$(PORT)" 2>/dev/null \
+	|| { echo "port $(PORT) is taken, or not for you: make serve PORT=..."; exit 2; }
 	@PORT=$(PORT) bentoml serve --port $(PORT)
 
 ui: setup ## open the MLflow UI on 127.0.0.1:5000

@@ -129,9 +129,23 @@ def _section(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever YAML hol
     return node
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """Refuses a key that stands twice in one table, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> Any:  # noqa: ANN401
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)  # noqa: S506 - a safe loader
     except FileNotFoundError:
         raise ParamsError(
             "no such file", str(path), "Run in the project's root, or copy a file of presets/ there."

@@ -307,6 +307,38 @@ def test_what_was_rolled_back_is_said_to_be_so_and_promoted_again_only_when_aske
     assert "already decided on: promoted (" in world.models("promote").stdout
 
 
+def test_promoted_again_a_bundle_keeps_the_commit_that_it_was_first_promoted_at(two, monkeypatch):
+    world, *_ = two
+    before = world.file["git_commit"]
+    world.models("rollback")
+    monkeypatch.setattr(tracking, "git_commit", lambda: "another")
+    world.models("promote", "--again")
+    assert world.file["git_commit"] == before != "another"
+    world.bundle(3)
+    world.models("promote")
+    assert world.file["git_commit"] == "another"
+
+
+@pytest.mark.parametrize(("command", "at"), [("rollback", -2), ("serve", -1)])
+def test_a_champion_of_which_the_store_holds_another_bundle_is_not_said_to_be_served(two, command, at):
+    world, *_ = two
+    state = world.file
+    state["lineages"]["tiny-demo"][at]["digest"] = "0" * 64
+    champions.file().write_text(json.dumps(state))
+    with pytest.raises(BundleError, match=r"not 000000000000 as champion\.json says"):
+        world.models(command)
+    assert world.file == state
+
+
+def test_a_champions_record_of_before_names_no_hold_out_and_the_gate_alone_decides(two):
+    world, *_ = two
+    state = world.file
+    del state["lineages"]["tiny-demo"][-1]["holdout_sha256"]
+    champions.file().write_text(json.dumps(state))
+    world.bundle(3)
+    assert "is champion" in world.models("promote").stdout
+
+
 def test_what_was_rolled_back_stays_so_when_outputs_are_made_anew_or_another_was_decided_on(two):
     world, first, _ = two
     world.models("rollback")

@@ -5,11 +5,12 @@ import re
 import shlex
 import shutil
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from dermaflow import cli
-from dermaflow.cli import results
+from dermaflow.cli import data, results
 from dermaflow.errors import BundleError
 from tests_paths import ROOT
 
@@ -113,3 +114,12 @@ def test_every_command_that_a_page_shows_exists(page):
 def test_every_link_and_picture_of_a_page_is_there(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_a_table_that_is_written_leaves_what_lies_beside_it(tmp_path):
+    beside = tmp_path / "cases.csv.part"
+    beside.write_text("mine")
+    data._write_csv(pd.DataFrame({"a": [1]}), tmp_path / "cases.csv")
+    assert beside.read_text() == "mine"
+    assert (tmp_path / "cases.csv").read_text() == "a\n1\n"
+    assert len(list(tmp_path.iterdir())) == 2

@@ -140,36 +140,39 @@ def test_training_images_are_refused_by_name_and_by_content(folder, bundles, pro
     assert learned_from(cases, pairs, facts, given) == ["ISIC_1", "other", "img7", "img8"]
     sha256 = hashlib.sha256(picture(4)).hexdigest()
     facts = pd.DataFrame({"image_id": ["ISIC_1"], "sha256": [sha256]})
-    tables = {"cases": cases, "facts": facts, "split": pairs}
-    outputs.cases.path.parent.mkdir(parents=True)
-    outputs.cases.path.touch()
-    (project / "params.yaml").write_text("releases: [isic2018]\nevaluate: {}\n")
+    tables = {"cases": cases.assign(store="isic2018"), "facts": facts, "split": pairs}
+    for table in (outputs.cases, outputs.facts.of("isic2018")):
+        table.path.parent.mkdir(parents=True, exist_ok=True)
+        table.path.touch()
+    (project / "params.yaml").write_text("releases: [isic2019]\nevaluate: {}\n")  # edited since
     monkeypatch.setattr(type(outputs.cases), "read", lambda self, *_: tables[self.file.partition("/")[0][:5]])
     with pytest.raises(DataError, match=r"3 of its images are training images .*: img4, img7, img8\. Leave"):
         raise assess(folder, bundles["nine"]).exception
     assert not (folder / "report").exists()
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_only_the_bundles_own_training_is_said_to_hold_none(folder, bundles, project, monkeypatch, own):
-    """After another split training images of the bundle may be held out here."""
+@pytest.mark.parametrize(("own", "stored"), [(True, "isic2018"), (False, "isic2018"), (None, "isic2019")])
+def test_only_the_bundles_own_whole_training_is_said_to_hold_none(
+    folder, bundles, project, monkeypatch, own, stored
+):
+    """After another split training images may be held out here; the facts of a release may be gone."""
     tables = {
-        "cases": pd.DataFrame({"image_id": ["ISIC_1"], "split": ["train"]}),
+        "cases": pd.DataFrame({"image_id": ["ISIC_1"], "split": ["train"], "store": [stored]}),
         "facts": pd.DataFrame({"image_id": ["ISIC_1"], "sha256": ["a"]}),
         "split": pd.DataFrame({"image_a": [], "image_b": [], "joined": np.zeros(0, bool)}),
     }
-    outputs.cases.path.parent.mkdir(parents=True)
-    for table in (outputs.cases, outputs.holdout):
+    for table in (outputs.cases, outputs.holdout, outputs.facts.of("isic2018")):
+        table.path.parent.mkdir(parents=True, exist_ok=True)
         table.path.touch()
     (project / "params.yaml").write_text("releases: [isic2018]\nevaluate: {}\n")
     monkeypatch.setattr(type(outputs.cases), "read", lambda self, *_: tables[self.file.partition("/")[0][:5]])
-    digest = bundles["nine"].inputs["holdout"] if own else "1" * 64
+    digest = "1" * 64 if own is False else bundles["nine"].inputs["holdout"]
     monkeypatch.setattr(type(outputs.cases), "content", lambda self: digest)
     assert assess(folder, bundles["nine"]).exit_code == 0
-    assert json.loads((folder / "report/metrics.json").read_text())["compared_with_training"] == own
+    assert json.loads((folder / "report/metrics.json").read_text())["compared_with_training"] == bool(own)
     page = (folder / "report/report.html").read_text()
-    assert ("None of them is a training image of this project by its name" in page) == own
-    assert ("is of another split" in page) != own
+    assert ("None of them is a training image of this project by its name" in page) == bool(own)
+    assert ("is of another split" in page) != bool(own)
 
 
 def test_a_place_that_is_taken_is_left_as_it_was_and_an_empty_folder_taken(folder, bundles):
@@ -180,6 +183,31 @@ def test_a_place_that_is_taken_is_left_as_it_was_and_an_empty_folder_taken(folde
         raise assess(folder, bundles["nine"]).exception
     assert {file.name: file.stat().st_mtime_ns for file in (folder / "report").iterdir()} == before
     assert {file.name for file in folder.iterdir()} == {"images", "truth.csv", "report"}
+
+
+@pytest.mark.parametrize("kind", ["link", "working folder", "own disk"])
+def test_an_empty_folder_is_filled_where_it_is(folder, bundles, monkeypatch, kind):
+    place = folder / "place"
+    place.mkdir()
+    if kind == "link":
+        (folder / "report").symlink_to(place, target_is_directory=True)
+        assert assess(folder, bundles["nine"]).exit_code == 0
+    elif kind == "working folder":
+        monkeypatch.chdir(place)
+        assert assess(folder, bundles["nine"], "--out", ".").exit_code == 0
+    else:  # nothing is renamed to it, as no folder can be to a mounted disk
+        held = place.stat().st_ino
+        assert assess(folder, bundles["nine"], "--out", str(place)).exit_code == 0
+        assert place.stat().st_ino == held
+    assert {file.name for file in place.iterdir()} == {"report.html", "metrics.json", "answers.csv", "plots"}
+
+
+def test_a_quote_that_is_never_closed_measures_nothing(folder, bundles):
+    truth = folder / "truth.csv"
+    truth.write_text(truth.read_text().replace("img1.jpg", '"img1.jpg'))
+    with pytest.raises(DataError, match=r"^truth\.csv, line 3: .*quotes"):
+        raise assess(folder, bundles["nine"]).exception
+    assert not (folder / "report").exists()
 
 
 def test_what_cannot_be_measured_is_an_error_and_leaves_nothing(folder, bundles):

@@ -1,6 +1,8 @@
 """The Makefile finds the Python that is there, and loses nobody's params.yaml."""
 
+import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -67,3 +69,13 @@ def test_params_of_which_no_copy_can_be_written_stay(make, tmp_path):
     with pytest.raises(subprocess.CalledProcessError):
         make("preset", "NAME=laptop")
     assert (tmp_path / "params.yaml").read_text() == "edited"
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(make):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            make("serve", f"PORT={port}", PATH=os.environ["PATH"])
+    assert (
+        failed.value.stdout.splitlines()[-1] == f"port {port} is taken, or not for you: make serve PORT=..."
+    )

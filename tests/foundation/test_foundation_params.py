@@ -60,6 +60,18 @@ def test_yaml_that_is_none_is_one_line(project):
         params.load(Fake)
 
 
+@pytest.mark.parametrize(
+    "text", ["impute: {bits: 1, bits: 2}", "impute:\n  bits: 1\n\n  bits: 2", "impute: {}\nimpute: {}"]
+)
+def test_a_key_that_stands_twice_is_an_error_that_names_its_line(project, text):
+    (project / "params.yaml").write_text(text + "\n")
+    line = len(text.splitlines())
+    with pytest.raises(
+        ParamsError, match=rf"the key (bits|impute) stands twice .*line {line}, .*Mend the line"
+    ):
+        params.load(Fake)
+
+
 def test_an_unknown_key_is_an_error(write):
     write({"impute": {"max_mising": 0.1}})
     with pytest.raises(ParamsError, match=r"impute\.max_mising is no known key"):

@@ -54,6 +54,13 @@ def isic_folder(project, tmp_path_factory):
     return folder
 
 
+def test_check_fails_where_a_release_has_two_folders(isic_folder):
+    (isic_folder / "isic2018").mkdir()
+    shown = run("check", isic_folder, code=1)
+    assert "both isic2018/ and 2018/ are there" in shown
+    assert "isic2018: absent" not in shown
+
+
 def test_check_shows_what_params_names_and_every_collection(isic_folder):
     shown = run("check", isic_folder)
     assert "isic2018 in 2018/" in shown

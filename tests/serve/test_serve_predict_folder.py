@@ -289,6 +289,11 @@ def test_a_folder_without_images_two_files_of_one_id_and_no_folder_are_errors(tm
         ("image,age\na,5_5\n", "column age"),
         ("image,age\na,5\nb,55,5\n", "p.csv, line 3: it has more cells than the 2 columns. Write 55.5, not"),
         ("image,age,sex\na,55,5,male\n", "line 2: it has more cells than the 3 columns"),
+        ('image,age\na,5\n"b,6\nc,7\n', "p.csv, line 3: unexpected end of data. Mend its quotes"),
+        ('image,age\na,5\n"b,6\nc",7\nd,8\n', "p.csv, line 3: a quote runs over several lines"),
+        ('image,age\n"a"b,5\n', "p.csv, line 2: ',' expected after '\"'. Mend its quotes"),
+        ("image,sex\na," + "m" * 200_000, "p.csv, line 2: field larger than field limit"),
+        ('image,"age\na,5\n', "p.csv: can't be read: unexpected end of data"),
     ],
 )
 def test_a_wrong_patient_table_is_an_error_that_names_the_row(tmp_path, text, message):
@@ -304,7 +309,6 @@ def test_a_wrong_patient_table_is_an_error_that_names_the_row(tmp_path, text, me
     [
         "image,site\na,mäl\n".encode("latin-1"),
         "image,age\na,5\n".encode("utf-16"),
-        b"image,sex\na," + b"m" * 200_000,
     ],
 )
 def test_a_patient_table_that_is_no_csv_in_utf8_is_an_error_that_says_so(tmp_path, table):
@@ -312,6 +316,12 @@ def test_a_patient_table_that_is_no_csv_in_utf8_is_an_error_that_says_so(tmp_pat
     file.write_bytes(table)
     with pytest.raises(DataError, match=r"^p\.csv: can't be read: .* Save it as CSV in UTF-8"):
         read_metadata(file)
+
+
+def test_a_hidden_file_is_no_image_of_a_folder(tmp_path):
+    for name in ("a.jpg", "._a.jpg"):
+        (tmp_path / name).write_bytes(picture())
+    assert list(predict_folder.image_files(tmp_path)) == ["a"]
 
 
 def test_a_patient_table_is_read_with_missing_cells_columns_and_a_byte_order_mark(tmp_path):

@@ -40,7 +40,7 @@ def read() -> dict[str, Any]:
         found = {name: [_version(record) for record in line] for name, line in value["lineages"].items()}
         highest = {name: max(versions) for name, versions in found.items() if versions}
         value["last_versions"] = highest | value.get("last_versions", {})  # files of before hold none
-        value["rolled_back"] = dict(value.get("rolled_back", {}))
+        value["rolled_back"] = {name: list(line) for name, line in value.get("rolled_back", {}).items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"not a file of champions: {error!r}",

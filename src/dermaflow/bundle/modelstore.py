@@ -33,13 +33,21 @@ def read(record: Mapping[str, Any]) -> bundle_format.Bundle:
     """Read a promoted bundle from BentoML's store.
 
     Raises:
-        BundleError: it is gone from there, damaged, or of a format that this version does not serve.
+        BundleError: it is gone from there, another one, damaged, or of a format that this version does not
+            serve.
     """
     folder = Path(_get(record["tag"]).path)
     try:
-        return bundle_format.read(folder)
+        bundle = bundle_format.read(folder)
     except BundleError as error:
         raise BundleError(error.what, f"{record['tag']} in BentoML's store, {error.where}", _ANEW) from None
+    if bundle.digest != record["digest"]:
+        raise BundleError(
+            f"it is {bundle.digest[:12]}, not {record['digest'][:12]} as champion.json says",
+            f"{record['tag']} in BentoML's store",
+            _ANEW,
+        )
+    return bundle
 
 
 def predictions_of(record: Mapping[str, Any]) -> Path:
@@ -69,6 +77,11 @@ def keep(
                 Path(model.path_of(name)).write_bytes((folder / name).read_bytes())
             Path(model.path_of(PREDICTIONS)).write_bytes(predictions.read_bytes())
     return tag
+
+
+def metadata(tag: str) -> dict[str, str]:
+    """Return what was written down of a bundle when it was put into the store."""
+    return {key: str(value) for key, value in _get(tag).info.metadata.items()}
 
 
 def versions(lineage: str) -> dict[str, int]:

@@ -239,6 +239,7 @@ def _record(
     """Keep a bundle in the store, and return what champion.json is to say of it."""
     version = _version(registry.name, bundle.digest)
     tag = modelstore.keep(bundle, folder, registry.name, predictions, {**provenance, "version": version})
+    kept = modelstore.metadata(tag)  # of its first promotion: the commit of today may be another
     return {
         "name": registry.name,
         "tag": tag,
@@ -248,7 +249,7 @@ def _record(
         "holdout_sha256": bundle.inputs.get("holdout", ""),
         "latency_ms": decision["latency_ms"],
         "size_mb": decision["size_mb"],
-        **provenance,
+        **{key: kept.get(key, value) for key, value in provenance.items()},
     }
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from dermaflow import params
 from dermaflow.bundle.params import BundleParams, GateParams, LabelsParams, RegistryParams
 from dermaflow.ensemble.params import EnsembleParams
-from dermaflow.errors import ParamsError, first_ten
+from dermaflow.errors import ParamsError, TrainingError, first_ten
 from dermaflow.evaluate.params import EvaluateParams, StressParams
 from dermaflow.images.params import ImagesParams
 from dermaflow.impute.params import ImputeParams
@@ -55,6 +55,8 @@ def check() -> None:
             params.FILE,
             "Use letters, digits, - and _ alone: stages and folders bear these names.",
         )
+    if "ensemble" in models:
+        raise ParamsError("models names ensemble", params.FILE, "Name it otherwise: all models together are.")
     for name in models:
         stored_px = params.load(ModelParams, name).stored_px
         if str(stored_px) not in sizes:
@@ -63,6 +65,7 @@ def check() -> None:
                 params.FILE,
                 "Name one of sizes, or add it there.",
             )
+    _check_networks(models)
     data = params.root() / "data"
     absent = [name for name in releases if not (data / name).is_dir()]
     if data.is_dir() and absent:
@@ -71,3 +74,18 @@ def check() -> None:
             params.FILE,
             "Remove it there, or link data that hold it: make data ISIC=DIR",
         )
+
+
+def _check_networks(models: list[str]) -> None:
+    """Make each network once, with its weights; those of the hub are left to the training."""
+    from dermaflow.model import network  # noqa: PLC0415 - torch and timm take seconds
+
+    classes = len(params.load(LabelsParams).labels.classes)
+    for name in models:
+        model = params.load(ModelParams, name)
+        try:
+            network.build(model, classes, pretrained=model.weights != "hub")
+        except TrainingError as error:
+            raise ParamsError(
+                f"models.{name}: {error.where}: {error.what}", params.FILE, error.remedy
+            ) from None

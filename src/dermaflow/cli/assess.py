@@ -48,7 +48,7 @@ def assess(
     from dermaflow.serve import champion, predict_folder  # noqa: PLC0415
     from dermaflow.serve.truth import read_truth  # noqa: PLC0415
 
-    _new(out)
+    place = _new(out)
     known, unconfirmed = read_truth(truth)
     files = predict_folder.image_files(images)
     wanted = {image: files[image] for image in known if image in files}
@@ -64,7 +64,7 @@ def assess(
     compared = _refuse_learned(digests, truth, loaded.bundle.inputs.get("holdout"))
 
     patients = {image: known[image].patient for image in wanted}
-    with TemporaryDirectory(prefix=".dermaflow-", dir=out.resolve().parent) as scratch:
+    with TemporaryDirectory(prefix=".dermaflow-", dir=place if place.exists() else place.parent) as scratch:
         scored, problems = predict_folder.predict_folder(loaded.open(), wanted, patients, centre)
         if not scored.images:
             raise DataError(
@@ -87,7 +87,7 @@ def assess(
         made.mkdir()
         predict_folder.write_csv(scored, "full", made / "answers.csv")
         found.write(made)
-        made.replace(out)
+        _put(made, place)
     named = {*known, *unconfirmed}
     _tell("no diagnosis is given of", [image for image in files if image not in named])
     _tell("no image is there of", [image for image in known if image not in files])
@@ -104,11 +104,23 @@ def _tell(what: str, names: Sequence[str]) -> None:
         sys.stderr.write(f"{what} {len(names)}: {first_ten(names)}\n")
 
 
-def _new(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _new(out: Path) -> Path:
+    """Return where the report is to lie: behind links, a new folder or an empty one."""
+    place = out.resolve()
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise DataError("something is there already", str(out), "Give a new folder, or an empty one.")
-    if not out.resolve().parent.is_dir():
+    if not place.parent.is_dir():
         raise DataError("no such folder", str(out.parent), "Make it, or give another path.")
+    return place
+
+
+def _put(made: Path, place: Path) -> None:
+    """Move a folder to its place, whole if that is new; an empty one may be a mounted disk and stays."""
+    if not place.exists():
+        made.replace(place)
+        return
+    for child in sorted(made.iterdir(), key=lambda child: child.name == "report.html"):  # that one last
+        child.replace(place / child.name)
 
 
 def _digests(files: Mapping[str, Callable[[], bytes]]) -> dict[str, str]:
@@ -123,7 +135,7 @@ def _digests(files: Mapping[str, Callable[[], bytes]]) -> dict[str, str]:
 
 
 def _refuse_learned(digests: Mapping[str, str], truth: Path, holdout: str | None) -> bool:
-    """Refuse images that this project's training holds; return whether it is the bundle's training.
+    """Refuse images that this project's training holds; return whether all of the bundle's was looked at.
 
     Args:
         digests: image id to the sha256 of its file.
@@ -139,16 +151,19 @@ def _refuse_learned(digests: Mapping[str, str], truth: Path, holdout: str | None
 
     if not outputs.cases.path.exists():
         return False
-    tables = [outputs.facts.of(release) for release in params.names("releases")]
-    facts = pd.concat([table.read(["image_id", "sha256"]) for table in tables])
-    learned = learned_from(outputs.cases.read(), outputs.pairs.read(), facts, digests)
+    cases = outputs.cases.read()
+    stores = cases.store.dropna().unique().tolist()  # params.yaml may name others by now
+    there = sorted(file.stem for file in outputs.facts.of("any").path.parent.glob("*.parquet"))
+    facts = pd.concat([outputs.facts.of(release).read(["image_id", "sha256"]) for release in there])
+    learned = learned_from(cases, outputs.pairs.read(), facts, digests)
     if learned:
         raise DataError(
             f"{len(learned)} of its images are training images of this project: {first_ten(learned)}",
             truth.name,
             "Leave them out: what a network learned from says nothing about new images.",
         )
-    return outputs.holdout.path.exists() and outputs.holdout.content() == holdout
+    is_whole = set(stores) <= set(there) and outputs.holdout.path.exists()
+    return is_whole and outputs.holdout.content() == holdout
 
 
 def _tables(

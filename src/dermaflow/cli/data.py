@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
@@ -192,9 +193,9 @@ def _write_csv(table: "pd.DataFrame", out: Path) -> None:
     if out.exists() and not out.is_file():  # /dev/null would become a file
         raise DataError("it is no ordinary file", str(out), "Give the path of a CSV, with its file name.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f"{out.name}.part")  # `out` may lie on another disk than the project
-    table.to_csv(beside, index=False)
-    beside.replace(out)
+    with TemporaryDirectory(prefix=".dermaflow-", dir=out.parent) as scratch:  # maybe not the project's disk
+        table.to_csv(Path(scratch) / out.name, index=False)
+        (Path(scratch) / out.name).replace(out)
 
 
 class _Bar:

@@ -120,7 +120,7 @@ def _compare(champion: Mapping[str, Any] | None, bundle: "Bundle") -> Any:  # no
 
     if champion is None or champion["digest"] == bundle.digest:
         return None
-    if champion["holdout_sha256"] != bundle.inputs["holdout"]:
+    if champion.get("holdout_sha256") != bundle.inputs["holdout"]:
         sys.stderr.write("promote: the champion was scored on another hold-out; the gate alone decides\n")
         return None
     if not modelstore.is_whole(champion["tag"]):

@@ -11,7 +11,7 @@ from dermaflow import sources
 from dermaflow.errors import DataError, DermaflowError, first_ten
 from dermaflow.releases import published
 from dermaflow.releases.archive import ASIDE
-from dermaflow.releases.dispatch import find_release, image_folders, read, reader
+from dermaflow.releases.dispatch import find_release, folder_names, image_folders, read, reader
 from dermaflow.releases.reconcile import merge
 
 _FIELDS: Final = ("age_years", "sex", "site", "patient_id", "lesion_id")
@@ -135,7 +135,8 @@ def check(data: Path, releases: Iterable[str]) -> DataCheck:
         try:
             folder = find_release(data, release)
         except DermaflowError as error:
-            found.append(ReleaseCheck(release, None, problem=error, absent=True))
+            absent = not any((data / name).is_dir() for name in folder_names(release))
+            found.append(ReleaseCheck(release, None, problem=error, absent=absent))
             continue
         within = getattr(module, "WITHIN", ())
         files: dict[str, str | None] = {}

@@ -1,7 +1,7 @@
 """A table of patients from a CSV: image, age (years), sex, site; an empty cell is a missing value."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,11 +72,11 @@ def _rows(
     source: Path, columns: Sequence[str], required: Sequence[str]
 ) -> dict[str, tuple[dict[str, str], str]]:
     with source.open(encoding="utf-8-sig", newline="") as opened:
-        reader = csv.DictReader(opened)
+        reader = csv.DictReader(opened, strict=True)
+        lines = _lines(reader, source)
         _check_columns(list(reader.fieldnames or []), source, columns, required)
         rows: dict[str, tuple[dict[str, str], str]] = {}
-        for row in reader:
-            where = f"{source.name}, line {reader.line_num}"
+        for row, where in lines:
             if None in row:  # where DictReader puts cells that no column has
                 raise DataError(
                     f"it has more cells than the {len(reader.fieldnames or [])} columns",
@@ -90,6 +90,21 @@ def _rows(
                 raise DataError(problem, where, "Give each image one line.")
             rows[image] = cells, where
     return rows
+
+
+def _lines(reader: "csv.DictReader[str]", source: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield each row and where it stands; one that runs over several lines swallows others."""
+    begun = 2
+    try:
+        for row in reader:
+            if any("\n" in str(cell) for cell in row.values()):
+                raise csv.Error("a quote runs over several lines")  # noqa: TRY301 - told as the others
+            yield row, f"{source.name}, line {reader.line_num}"
+            begun = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            str(error), f"{source.name}, line {begun}", "Mend its quotes, or save it anew as CSV."
+        ) from None
 
 
 def _check_columns(found: list[str], source: Path, columns: Sequence[str], required: Sequence[str]) -> None:

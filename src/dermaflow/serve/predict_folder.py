@@ -104,7 +104,8 @@ def image_files(folder: Path) -> dict[str, Callable[[], bytes]]:
     """
     if not folder.is_dir():
         raise DataError("no such folder", str(folder), "Give a folder with JPEG or PNG files.")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_TYPES)
+    named = (file for file in folder.iterdir() if not file.name.startswith("."))  # ._a.jpg is macOS's own
+    files = sorted(file for file in named if file.suffix.lower() in IMAGE_TYPES)
     found = {image_id(file.name): file for file in files}
     if not files:
         raise DataError(
