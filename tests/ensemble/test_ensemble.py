@@ -17,6 +17,7 @@ from dermaflow.bundle.ood import OodDetector
 from dermaflow.ensemble import blend, calibrate, conformal, ood
 from dermaflow.ensemble.ensemble import decide, ensemble
 from dermaflow.ensemble.params import EnsembleParams
+from dermaflow.errors import DataError
 from dermaflow.evaluate import members, metrics
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.params import EvaluateParams
@@ -150,6 +151,40 @@ def test_what_temperature_and_weights_are_fitted_on_is_what_the_members_say_out_
     said = table[[f"probability_{code}" for code in NINE.classes]].to_numpy()
     _, logits, shift = blend.blended(found, weights, prior, train)
     assert _softmax(logits + shift) == pytest.approx(said)
+
+
+@pytest.mark.parametrize("models", [("a",), ("a", "b")])
+def test_cases_that_no_answering_member_has_learned_choose_neither_temperature_nor_weights(rng, models):
+    cases, holdout = made_cases(rng, n=600)
+    found = made_members(rng, cases, holdout, models=models, skill=1.0)
+    prior, train = members.natural_prior(cases, NINE), members.labelled(cases, holdout, "out_of_fold")
+    weights = np.full(len(found), 1 / len(found))
+    rare = NINE.classes.index("VASC")
+    unlearned = [
+        replace(one, learned=one.learned * (np.arange(9) != rare)) if one.fold == 0 else one for one in found
+    ]
+    answered = set(found[0].frame.image_id[found[0].frame.split == "out_of_fold"])
+    gone = int((train.image_id.isin(answered) & (train.diagnosis == "VASC")).sum())
+    assert gone > 0
+    for fitted in (
+        lambda who: blend.blended(who, weights, prior, train),
+        lambda who: blend.per_model(who, models, prior, train),
+    ):
+        before, after = fitted(found), fitted(unlearned)
+        assert len(before[0]) - len(after[0]) == gone
+        assert after[2][np.arange(len(after[0])), ..., after[0]].min() > -20  # none that can't be answered
+
+
+@pytest.mark.parametrize("split", ["out_of_fold", "hold_out"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_stops_the_ensemble_and_is_named(rng, split, value):
+    cases, holdout = made_cases(rng)
+    found = made_members(rng, cases, holdout)
+    frame = found[1].frame
+    row = frame.index[frame.split == split][3]
+    frame.loc[row, "logit_MEL"] = value
+    with pytest.raises(DataError, match=rf"1 answers .* are not finite: {frame.image_id[row]}"):
+        made_ensemble(found, cases, holdout)
 
 
 def test_of_twenty_thousand_cases_those_with_a_diagnosis_are_blended_within_two_seconds(rng):

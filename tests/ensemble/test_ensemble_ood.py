@@ -10,6 +10,7 @@ from sklearn.covariance import LedoitWolf
 
 from dermaflow.bundle.ood import BORDER, OodDetector
 from dermaflow.ensemble import ood
+from dermaflow.errors import DataError
 from dermaflow.evaluate.members import Member
 from dermaflow.taxonomy import NINE
 
@@ -109,6 +110,27 @@ def test_a_centre_of_few_images_is_not_declined_as_a_whole():
     assert declined[0] > 0.5
     assert declined[1] < 0.08
     assert (detector.scores([rng.normal(size=(5000, 6))]) > BORDER).mean() < 0.02
+
+
+@pytest.mark.parametrize("wanted", [0.005, 0.01])
+@pytest.mark.parametrize("few", [1, 20, 48, 49, 60])
+def test_a_few_images_of_another_centre_do_not_take_the_promise_away(few, wanted):
+    seen = [member(np.random.default_rng(7).normal(size=(2000 + few, 4)))]
+    cases = alone(seen).assign(centre=["HAM"] * 2000 + ["MSK"] * few)
+    detector = ood.fit(seen, cases, wanted)
+    share = (detector.scores([np.random.default_rng(8).normal(size=(20_000, 4))]) > BORDER).mean()
+    assert share < 2 * wanted
+
+
+def test_a_member_that_sees_the_same_in_all_images_tells_nothing():
+    seen = [member(np.ones((300, 4)))]
+    assert ood.fit(seen, alone(seen), 0.01) is None
+
+
+def test_what_is_no_number_is_refused_by_name(members):
+    members[1].frame["middle"] = [*members[1].frame.middle[:-1], np.full(WIDTHS[1], np.nan, np.float32)]
+    with pytest.raises(DataError, match=r"1 answers of the network are not finite: fold1_1499"):
+        ood.fit(members, alone(members), 0.01)
 
 
 @pytest.mark.parametrize("value", [0, 5, 5.3])

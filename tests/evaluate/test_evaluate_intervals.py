@@ -105,6 +105,9 @@ def test_a_share_that_is_all_or_nothing_has_the_exact_bound_of_its_groups():
     assert figures.figure(intervals.share(right, within), weights)["low"] == pytest.approx(
         0.025 ** (1 / 20), abs=1e-6
     )
+    ill = np.arange(120) < 45  # 15 groups of 40
+    perfect = figures.figure(intervals.auc(ill, ill.astype(float)), weights)
+    assert perfect["low"] == pytest.approx(0.025 ** (1 / 15), abs=1e-6)
     nothing = figures.difference(intervals.share(right), intervals.share(right), weights)
     assert nothing == {"value": 0, "low": 0, "high": 0}  # they agree case by case: no chance in that
     assert figures.figure(intervals.mean(np.ones(120)), weights) == {"value": 1, "low": 1, "high": 1}

@@ -166,6 +166,27 @@ def test_flips_in_either_direction_count_and_who_stays_referred_is_asked_of_the_
     assert found["declined"] == 1 / 5
 
 
+def test_a_decision_is_that_of_the_decision_scores():
+    """Most are nevi: what is one by probability before and after becomes a melanoma for its rarity."""
+
+    class Unsure(DarkIsMelanoma):
+        said = iter([-3.0, -1.0])
+
+        def __call__(self, pixels, patients):
+            logits = np.zeros((len(pixels), 1, 7))
+            logits[..., 2:] = -9
+            logits[:, 0, 0] = next(self.said)
+            return SimpleNamespace(logits=logits, ood_scores=None)
+
+    prior = np.array([0.1, 0.84, *[0.012] * 5])
+    bundle = SimpleNamespace(**vars(BUNDLE))
+    bundle.calibration = Calibration(np.ones(1), np.zeros((1, 7)), 1.0, prior)
+    name, (rgb, _) = "ISIC_0", photo(0)
+    files, patients = {name: encode(rgb)}, {name: np.zeros(11, np.float32)}
+    found = stress(Unsure(), files, {}, patients, bundle, names=["darker"])["perturbations"]["darker"]
+    assert (found["decision_flipped"], found["refer_flipped"]) == (1, 0)
+
+
 def test_more_images_than_a_batch_are_all_asked_about():
     found = ask(DarkIsMelanoma(), 18, names=["darker", "masked_lesion"])
     assert found["images"] == found["perturbations"]["darker"]["images"] == 18

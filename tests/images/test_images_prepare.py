@@ -152,6 +152,17 @@ def test_a_jpeg_that_was_cut_and_closed_is_noticed(mode, stored_px, behind):
             prepare(whole[: int(len(whole) * share)] + b"\xff\xd9" + behind, asked)
 
 
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_jpeg_that_was_cut_within_a_marker_and_closed_is_noticed(subsampling):
+    whole = encoded(skin(640, 600), "JPEG", quality=95, subsampling=subsampling)
+    data = whole.index(b"\xff\xda") + 20
+    cuts = [at for at in range(data, len(whole) - 400) if whole[at - 1] == 0xFF]
+    assert len(cuts) > 10
+    for cut in cuts[:: len(cuts) // 10]:
+        with pytest.raises(DataError, match="truncated or damaged"):
+            prepare(whole[:cut] + b"\xff\xd9", recipe())
+
+
 @pytest.mark.parametrize(("marker", "bits"), [(0xC3, 8), (0xC9, 8), (0xCA, 8), (0xC1, 12), (0xCB, 8)])
 def test_a_jpeg_of_a_rare_kind_is_refused_by_name(marker, bits, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dermaflow.errors import DataError
 from dermaflow.impute import fitting
-from dermaflow.impute.apply import Imputer, Patient
+from dermaflow.impute.apply import FEATURES, Imputer, Patient, vectors
 from dermaflow.impute.params import ImputeParams
 from dermaflow.taxonomy import SEXES, SITES
 
@@ -159,3 +159,21 @@ def test_the_service_side_needs_no_pandas():
 
     code = "import sys, dermaflow.impute.apply; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_networks_input_is_encoded_as_bundles_of_before_learned_it():
+    filled = [
+        Imputer(49.0, "unknown", "unknown").fill(patient)
+        for patient in (Patient(75.0, "male", SITES[2]), Patient(None, "female", SITES[0]), Patient())
+    ]
+    sites = np.eye(len(SITES))
+    assert vectors(filled) == pytest.approx(
+        np.array(
+            [
+                [1, 1, *sites[2], 0, 0, 0],
+                [-0.04, -1, *sites[0], 1, 0, 0],
+                [-0.04, 0, *np.zeros(len(SITES)), 1, 1, 1],
+            ]
+        )
+    )
+    assert len(FEATURES) == 11

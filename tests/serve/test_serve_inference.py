@@ -144,6 +144,19 @@ def test_the_ood_score_is_the_mean_distance_of_what_the_members_saw_half_way(run
     assert inference.answer(jpeg, KNOWN, runner).ood_score == pytest.approx(np.mean(wanted), abs=1e-5)
 
 
+def test_of_all_views_the_untouched_one_of_each_image_is_held_against_the_training(runners):
+    class Numbered:
+        """Says of each picture that it is shown which one it is."""
+
+        def run(self, _, feeds):
+            count = len(feeds["image"])
+            return [np.zeros((count, 9)), np.zeros((count, 9)), np.arange(count)[:, None]]
+
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    *_, middle = runners["nine"]._member(Numbered(), images, np.zeros((2, 11), np.float32), 4)
+    assert middle.tolist() == [[0], [1]]
+
+
 def test_a_bundle_that_cannot_tell_answers_whatever_it_is_shown(tmp_path):
     runner = Runner(tiny_bundle(tmp_path, detector=False))
     answer = inference.answer(other_thing(), KNOWN, runner)

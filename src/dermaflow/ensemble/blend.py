@@ -44,8 +44,10 @@ def per_model(
     """Out-of-fold logits and shifts of each model.
 
     Returns:
-        Targets (n,), logits and shifts (n, models, k) of the cases that every model predicted out of fold.
+        Targets (n,), logits and shifts (n, models, k) of the cases that every model predicted out of fold,
+        by a member that has learned their diagnosis.
     """
+    targets = targets_of(found[0], train)
     frames = []
     for model in models:
         own = [member for member in found if member.model == model]
@@ -56,12 +58,10 @@ def per_model(
             shift = members.calibration(fold, weights, prior).shifts.mean(axis=0)
             said = stacked.mean(axis=1)
             both = np.hstack([said, np.broadcast_to(shift, said.shape)])
-            parts.append(pd.DataFrame(both, index=pd.Index(ids)))
+            answers = pd.DataFrame(both, index=pd.Index(ids))
+            parts.append(answers[answers.index.isin(members.knowable(fold, targets).index)])
         frames.append(pd.concat(parts))
-    targets = targets_of(found[0], train)
-    ids = [
-        image for image in frames[0].index if image in targets.index and all(image in f.index for f in frames)
-    ]
+    ids = [image for image in frames[0].index if all(image in f.index for f in frames)]
     each = np.stack([f.loc[ids].to_numpy() for f in frames], axis=1)
     logits, shifts = np.split(each, 2, axis=2)
     return targets.loc[ids].to_numpy(np.int64), logits, shifts
@@ -70,14 +70,17 @@ def per_model(
 def blended(
     found: Sequence[Member], weights: Floats, prior: Floats, train: pd.DataFrame
 ) -> tuple[Ints, Floats, Floats]:
-    """Targets (n,), blended logits and shifts (n, k) out of fold: what the temperature is fitted on."""
+    """Targets (n,), blended logits and shifts (n, k) out of fold: what the temperature is fitted on.
+
+    Of the cases whose diagnosis the members that answer have learned.
+    """
     targets = targets_of(found[0], train)
     all_targets, all_logits, all_shifts = [], [], []
     for chosen, part in members.by_fold(found, weights):
         fold = [found[index] for index in chosen]
         ids, stacked = members.logits(fold, "out_of_fold")
         shift = part @ members.calibration(fold, part, prior).shifts
-        known = pd.Index(ids).isin(targets.index)
+        known = pd.Index(ids).isin(members.knowable(fold, targets).index)
         all_logits.append(np.einsum("m,nmc->nc", part, stacked)[known])
         all_shifts.append(np.broadcast_to(shift, all_logits[-1].shape))
         all_targets.append(targets.reindex(ids).to_numpy()[known])

@@ -6,6 +6,7 @@ Each centre counts alike, or a clinic with few images would be told that most of
 """
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.model_selection import GroupKFold
 from dermaflow.bundle.ood import BORDER, OodDetector
 from dermaflow.evaluate import figures, intervals
 from dermaflow.evaluate.answers import Answers
-from dermaflow.evaluate.members import Member, Split
+from dermaflow.evaluate.members import Member, Split, require_finite
 from dermaflow.evaluate.metrics import Floats
 from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.evaluate.subgroups import masks
@@ -24,7 +25,9 @@ from dermaflow.evaluate.subgroups import masks
 PARTS: Final = 5
 """Parts by group: each is measured by what the others look like."""
 FEW: Final = 50
-"""A centre with fewer images counts less than the others, so that no single image weighs much."""
+"""A centre with fewer images counts less than the others, so that no single image weighs much; with few false
+alarms wanted more are asked for, since an unseen image counts as much as the weightiest and must not use up
+their share."""
 
 
 def fit(members: Sequence[Member], cases: pd.DataFrame, false_alarms: float) -> OodDetector | None:
@@ -37,8 +40,12 @@ def fit(members: Sequence[Member], cases: pd.DataFrame, false_alarms: float) -> 
             centres.
 
     Returns:
-        None where there are too few images to promise that share.
+        None where there are too few images to promise that share, or a member sees the same in all of them.
+
+    Raises:
+        DataError: something that a member saw is not finite.
     """
+    few = max(FEW, ceil(1 / false_alarms))
     fitted, distances = [], []
     rows = cases.set_index("image_id")[["group", "centre"]]
     for member in members:
@@ -46,7 +53,9 @@ def fit(members: Sequence[Member], cases: pd.DataFrame, false_alarms: float) -> 
         own = rows.loc[ids]
         if own.group.nunique() < PARTS:
             return None
-        seen, weights = _middle(member, "out_of_fold", ids), _weights(own.centre)
+        seen, weights = _middle(member, "out_of_fold", ids), _weights(own.centre, few)
+        if not np.ptp(seen, axis=0).any():
+            return None
         apart = np.empty(len(seen))
         for others, part in GroupKFold(PARTS).split(seen, groups=own.group):
             mean, scale = _gaussian(seen[others], weights[others])
@@ -56,7 +65,9 @@ def fit(members: Sequence[Member], cases: pd.DataFrame, false_alarms: float) -> 
         fitted.append((mean, scale / typical))
         distances.append(pd.Series(apart / typical, index=ids))  # unlike networks' can then be averaged
     each = pd.concat(distances).groupby(level=0).mean()  # an image is one case, whatever number of models
-    border = _quantile(np.asarray(each, np.float64), _weights(rows.centre.loc[each.index]), 1 - false_alarms)
+    border = _quantile(
+        np.asarray(each, np.float64), _weights(rows.centre.loc[each.index], few), 1 - false_alarms
+    )
     if border is None:
         return None
     border /= BORDER
@@ -85,13 +96,15 @@ def on_hold_out(
 def _middle(member: Member, split: Split, ids: Sequence[str]) -> Floats:
     """What a member saw half-way of these images, shape (n, channels)."""
     rows = member.frame[member.frame.split == split].set_index("image_id").middle.loc[list(ids)]
-    return np.stack(rows.to_list()).astype(np.float64)
+    seen = np.stack(rows.to_list()).astype(np.float64)
+    require_finite(member, seen, ids)
+    return seen
 
 
-def _weights(centres: "pd.Series[Any]") -> Floats:
-    """One weight an image: those of a centre sum to the same, or to less where it has few."""
+def _weights(centres: "pd.Series[Any]", few: int) -> Floats:
+    """One weight an image: those of a centre sum to the same, or to less where it has fewer than `few`."""
     counts = centres.map(centres.value_counts(dropna=False)).to_numpy(np.float64)
-    return np.asarray(1 / np.maximum(counts, FEW))
+    return np.asarray(1 / np.maximum(counts, few))
 
 
 def _quantile(values: Floats, weights: Floats, share: float) -> float | None:

@@ -139,11 +139,12 @@ def _report(
 
 def _headline(metrics: Mapping[str, Any]) -> str:
     text = (
-        f"Brackets: 95 % intervals over resampled groups, {intervals.FEW}. Balanced accuracy goes by "
-        "decision score (probability divided by the diagnosis' frequency in training), accuracy by "
-        "probability; a tie for the highest counts as wrong. Probabilities suppose the frequencies of the "
-        "training: where diagnoses are more or less frequent, accuracy, log loss, Brier score and "
-        "calibration error suffer from that alone."
+        f"Brackets: 95 % intervals over resampled groups, {intervals.FEW}; that of balanced accuracy is too "
+        "narrow where a diagnosis has a handful of images. Balanced accuracy goes by decision score "
+        "(probability divided by the diagnosis' frequency in training), accuracy by probability; a tie for "
+        "the highest counts as wrong. Probabilities suppose the frequencies of the training: where diagnoses "
+        "are more or less frequent, accuracy, log loss, Brier score and calibration error suffer from that "
+        "alone."
     )
     if metrics["absent_classes"]:
         text += (

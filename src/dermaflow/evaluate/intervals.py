@@ -129,7 +129,10 @@ def share(of: Bools, within: Bools | None = None) -> Weighted:
 
 
 def balanced_accuracy(target: Ints, decided: Ints, classes: int) -> Weighted:
-    """Mean sensitivity over the classes that have a case in the resample."""
+    """Mean sensitivity over the classes that have a case in the resample.
+
+    Its interval is too narrow where a class has a handful of cases: resamples show no more than those.
+    """
     truth = np.eye(classes, dtype=np.float32)[target]  # sums of counts below 2 ** 24: exact in float32
     both = np.hstack([truth, truth * (target == decided)[:, None]])
 

@@ -162,7 +162,7 @@ def logits(members: Sequence[Member], split: Split, kind: Kind = "logit") -> tup
         The image ids (n), and logits of shape (n, members, k).
 
     Raises:
-        DataError: the members were not asked about the same images.
+        DataError: the members were not asked about the same images, or one's answer is not finite.
     """
     parts, ids = [], None
     for member in members:
@@ -177,9 +177,45 @@ def logits(members: Sequence[Member], split: Split, kind: Kind = "logit") -> tup
             )
         columns = [f"{kind}_{code}" for code in member.view.classes]
         parts.append(frame.loc[ids, columns].to_numpy(np.float64))
+        require_finite(member, parts[-1], ids)
     if ids is None:
         raise DataError("no members", "models", "Name at least one model and one fold in params.yaml.")
     return ids, np.stack(parts, axis=1)
+
+
+def require_finite(member: Member, said: Floats, ids: Sequence[str]) -> None:
+    """Refuse a member's answers that are no numbers: one of them would spoil every figure and threshold.
+
+    Args:
+        member: who answered.
+        said: shape (n, ...).
+        ids: of the n images.
+
+    Raises:
+        DataError: one is NaN or infinite.
+    """
+    wrong = ~np.isfinite(said).reshape(len(ids), -1).all(axis=1)
+    if wrong.any():
+        named = first_ten(np.array(ids)[wrong].tolist())
+        raise DataError(
+            f"{wrong.sum()} answers of the network are not finite: {named}",
+            outputs.predictions.of(member.model, member.fold).file,
+            f"Train it anew with a lower rate (params.yaml: models.{member.model}.lr).",
+        )
+
+
+def knowable(members: Sequence[Member], targets: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return the cases whose diagnosis each of these members has learned.
+
+    What a member never saw it can't answer, and how sure it is then says nothing of how sure it should be.
+
+    Args:
+        members: of one view.
+        targets: class index by image id.
+    """
+    learned = np.all([member.learned > 0 for member in members], axis=0)
+    kept: pd.Series[Any] = targets[learned[targets.to_numpy(np.int64)]]
+    return kept
 
 
 def by_fold(members: Sequence[Member], weights: Floats) -> list[tuple[list[int], Floats]]:

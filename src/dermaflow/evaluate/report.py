@@ -181,9 +181,9 @@ def _headline(hold_out: Mapping[str, Any], out_of_fold: Mapping[str, Any]) -> st
     text = (
         "The hold-out is the headline. Out-of-fold figures flatter: each member's epoch was chosen on the "
         "same fold. Brackets: 95 % intervals over resampled groups of images that belong together "
-        f"(patients, lesions, duplicates), {FEW}. Balanced accuracy goes by decision score (probability "
-        "divided by the diagnosis' frequency), accuracy by probability; a tie for the highest counts as "
-        "wrong."
+        f"(patients, lesions, duplicates), {FEW}; that of balanced accuracy is too narrow where a diagnosis "
+        "has a handful of cases. Balanced accuracy goes by decision score (probability divided by the "
+        "diagnosis' frequency), accuracy by probability; a tie for the highest counts as wrong."
     )
     absent = hold_out["absent_classes"]
     if absent:

@@ -116,5 +116,6 @@ def _ends_early(file: bytes, header: Header, pixels: Pixels, reduction: int) -> 
     corners = pixels[:: max(1, pixels.shape[0] - 1), :: max(1, pixels.shape[1] - 1)]
     if not header.cmyk and not (corners == _MISSING_GREY).all(axis=2).any():
         return False
-    again = _imdecode(file[: header.end] + _OTHER_BYTES + _JPEG_END, _FLAGS[reduction])
+    given = file[: header.end].rstrip(b"\xff")  # which would make a marker with what follows
+    again = _imdecode(given + _OTHER_BYTES + _JPEG_END, _FLAGS[reduction])
     return again is None or not np.array_equal(pixels, again)

@@ -1,6 +1,7 @@
 """Fill one patient's missing fields and turn them into the network's input. Numpy only.
 
-Shared by training, evaluation and the service: the very same numbers everywhere.
+Shared by training, evaluation and the service: the same numbers everywhere, but for the last digit in which
+a table keeps a filled age (float32).
 """
 
 from collections.abc import Sequence
