@@ -99,7 +99,11 @@ def test_outside_a_project_or_with_params_that_lack_a_key_there_is_one_line(proj
         ("train.seed", 2**64, "train.seed is"),
         ("models.lite0.lr", float("inf"), "models.lite0.lr is inf"),
         ("models", {"ensemble": {}}, "models names ensemble. Name it otherwise"),
-        ("models.lite0.backbone", "tf_efficientnet_litte0", "Did you mean tf_efficientnet_lite0"),
+        (
+            "models.lite0.backbone",
+            "tf_efficientnet_litte0",
+            "models.lite0.backbone: timm has no model 'tf_efficientnet_litte0'. Did you",
+        ),
         ("models.lite0.backbone", "tf_efficientnet_lite3", "models.lite0: params.yaml: no Python package"),
         ("models.lite0.weights", "file:nope.pth", "models.lite0: nope.pth: no such file"),
         ("models.lite0.centre_weights", {"HAM": float("inf")}, "models.lite0.centre_weights.HAM is inf"),

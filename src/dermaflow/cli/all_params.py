@@ -86,6 +86,5 @@ def _check_networks(models: list[str]) -> None:
         try:
             network.build(model, classes, pretrained=model.weights != "hub")
         except TrainingError as error:
-            raise ParamsError(
-                f"models.{name}: {error.where}: {error.what}", params.FILE, error.remedy
-            ) from None
+            at = f"models.{name}: {error.where}".replace(": models.<name>", "")
+            raise ParamsError(f"{at}: {error.what}", params.FILE, error.remedy) from None

@@ -154,7 +154,9 @@ def _refuse_learned(digests: Mapping[str, str], truth: Path, holdout: str | None
     cases = outputs.cases.read()
     stores = cases.store.dropna().unique().tolist()  # params.yaml may name others by now
     there = sorted(file.stem for file in outputs.facts.of("any").path.parent.glob("*.parquet"))
-    facts = pd.concat([outputs.facts.of(release).read(["image_id", "sha256"]) for release in there])
+    columns = ["image_id", "sha256"]
+    tables = [outputs.facts.of(release).read(columns) for release in there]
+    facts = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
     learned = learned_from(cases, outputs.pairs.read(), facts, digests)
     if learned:
         raise DataError(
