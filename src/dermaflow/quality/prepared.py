@@ -85,13 +85,15 @@ def _rules(folds: int) -> tuple[Rule, ...]:
 
 
 def _by_fold(train: pd.DataFrame, folds: int) -> pd.DataFrame:
-    """Return a row a diagnosis and fold, and whether the diagnosis stands there if it has groups enough."""
+    """Return a row a diagnosis and fold: whether it stands there, if it has groups enough, and in another."""
     every = pd.MultiIndex.from_product(
         [sorted(train["diagnosis"].dropna().unique()), range(folds)], names=["diagnosis", "fold"]
     )
     rows = train.groupby(["diagnosis", "fold"]).size().reindex(every, fill_value=0).reset_index(name="images")
     enough = train.groupby("diagnosis")["group"].nunique() >= folds
     rows["in_fold"] = said(rows["images"] > 0, rows["diagnosis"].map(enough).astype(bool))
+    total = rows.groupby("diagnosis")["images"].transform("sum")
+    rows["in_another_fold"] = said(rows["images"] < total)
     return rows
 
 
@@ -99,4 +101,10 @@ def _fold_rules() -> tuple[Rule, ...]:
     return (
         not_empty(),
         holds("in_fold", "A diagnosis with as many groups as folds stands in every fold.", WARNING),
+        holds(
+            "in_another_fold",
+            "A diagnosis stands in more than one fold; else one network never learns it, and all together "
+            "hardly ever name it.",
+            WARNING,
+        ),
     )
