@@ -54,13 +54,14 @@ serve: setup ## serve the champion on 127.0.0.1 (PORT=3000)
 	@python -c 'import socket, sys; port = sys.argv[1]; \
 	socket.create_server(("127.0.0.1", int(port))) if port.isdecimal() and int(port) < 65536 else None' "$(PORT)" 2>/dev/null \
 	|| { echo "port $(PORT) is taken, or not for you: make serve PORT=..."; exit 2; }
-	@PORT=$(PORT) bentoml serve --port $(PORT)
+	@PORT=$(PORT) setsid bentoml serve --port $(PORT) & server=$$!; trap "kill $$server" HUP INT TERM; \
+	wait $$server; wait $$server
 
 ui: setup ## open the MLflow UI on 127.0.0.1:5000
 	@python -c "from dermaflow import tracking; tracking.flush(); print('The runs:', tracking.runs_page('http://127.0.0.1:$(UI_PORT)'))"
 	@case "$$MLFLOW_TRACKING_URI" in http*) exit;; esac; \
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(UI_PORT) --workers 1 \
-	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$$(echo "$(CURDIR)/mlflow.db" | sed 's/%/%25/g; s/?/%3F/g')}"
 
 test: setup ## the whole test-suite, the pipeline's tests beside the others
 	@log=$$(mktemp); pytest tests/pipeline > $$log 2>&1 & beside=$$!; trap "kill $$beside 2>/dev/null" EXIT; \

@@ -68,6 +68,24 @@ def test_an_uploaded_image_is_answered_with_three_diagnoses(page, context, addre
     } == set()
 
 
+def test_behind_a_proxys_prefix_all_of_it_works(context, address, image):
+    def strip(route):
+        route.fulfill(response=route.fetch(url=route.request.url.replace("/derm/", "/")))
+
+    context.route(f"{address}/derm/**", strip)
+    page = context.new_page()
+    page.goto(f"{address}/derm/")
+    assess(page, image)
+    page.wait_for_selector("#evidence:visible")
+    page.click("text=About melanoma")
+    page.click("text=API")
+    page.click("text=Assess")
+    assert page.url == f"{address}/derm/"
+    inside = (f"{address}/derm/", f"blob:{address}")
+    assert [url for url in context.watch.requests if not url.startswith(inside)] == []
+    assert context.watch.complaints == []
+
+
 def test_the_result_says_what_was_filled_in_who_answers_and_what_it_is_not(page, image, loaded):
     assess(page, image, sex="female")
     imputer = loaded.bundle.imputer

@@ -14,9 +14,9 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from dermaflow.errors import DataError
+from dermaflow.errors import DataError, DermaflowError
 from dermaflow.impute.apply import Patient
-from dermaflow.serve import app, champion, evidence, form, inference, pages
+from dermaflow.serve import app, champion, evidence, figures, form, inference, pages
 from dermaflow.serve.app import application
 from dermaflow.serve.figures import REGISTRY
 from dermaflow.serve.guard import CONTENT_SECURITY_POLICY
@@ -123,6 +123,23 @@ def test_a_request_without_an_answer_is_counted_by_its_status(loaded, jpeg):
         "400": 1,
         "500": 1,
     }
+
+
+def test_what_never_happened_stands_in_the_metrics_as_a_naught(client, loaded):
+    """To Prometheus a row that is not there is no naught: the share of declined images has no value."""
+    figures.ABSTENTIONS.clear()
+    figures.REFUSALS.clear()
+    figures.ANSWERS.clear()
+    figures.IMPUTED.clear()
+    figures.begin(loaded["nine"])
+    text = client.get("/metrics").text
+    for forced in ("true", "false"):
+        assert f'dermaflow_abstentions_total{{forced="{forced}"}} 0.0' in text
+        assert f'dermaflow_answers_total{{diagnosis="MEL",forced="{forced}"}} 0.0' in text
+        assert f'dermaflow_imputed_total{{field="age",forced="{forced}"}} 0.0' in text
+        assert f'dermaflow_ood_score_count{{forced="{forced}"}}' in text
+    for status in ("400", "499", "503"):
+        assert f'dermaflow_refusals_total{{status="{status}"}} 0.0' in text
 
 
 def test_the_metrics_are_in_prometheus_text_format(client, jpeg):
@@ -570,6 +587,15 @@ def test_a_star_allows_every_name(loaded, monkeypatch, told, status):
         assert everybodys.get("/", headers={"host": host}).status_code == status
 
 
+@pytest.mark.parametrize(
+    "wrong", ["https://clinic.example", "a.example, *.clinic.example", "clinic.example/derm"]
+)
+def test_what_can_match_no_host_is_refused_at_the_start(loaded, monkeypatch, wrong):
+    monkeypatch.setenv("DERMAFLOW_HOSTS", wrong)
+    with pytest.raises(DermaflowError, match=r"^DERMAFLOW_HOSTS: .*clinic\.example.* is no host's name"):
+        application(loaded["nine"])
+
+
 def test_answers_of_requests_side_by_side_are_not_mixed_up(client, runners):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -610,7 +636,7 @@ def test_the_pages_need_nothing_inline_and_nothing_from_elsewhere(name):
 @pytest.mark.parametrize("path", ["/", "/info", "/api"])
 def test_every_page_links_only_to_what_exists_and_says_what_it_is_not(client, path):
     text = client.get(path).text
-    bentoml_own = {"/livez", "/readyz"}
+    bentoml_own = {"livez", "readyz"}
     for link in set(re.findall(r'(?:href|src)="([^"]+)"', text)) - bentoml_own:
         target, _, anchor = link.partition("#")
         page = client.get(target or path)
@@ -664,6 +690,7 @@ def test_the_answer_fits_our_own_openapi(client, jpeg):
     documented = set(document["paths"]["/predict"]["post"]["responses"])
     assert documented == set(document["paths"]["/explain"]["post"]["responses"])
     assert documented == {"200", "400", "403", "408", "413", "415", "421", "500", "503", "504"}
+    assert set(document["paths"]["/model"]["get"]["responses"]) == {"200", "421"}
     page = client.get("/api").text
     assert {status for status in documented if f"<td>{status}</td>" in page} == documented - {"200"}
 

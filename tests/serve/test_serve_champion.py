@@ -54,6 +54,17 @@ def test_a_tag_that_is_gone_from_the_store_is_an_error(root, record, monkeypatch
         champion.load()
 
 
+def test_a_store_that_another_user_may_not_read_is_an_error_with_its_remedy(root, record, monkeypatch):
+    def private(_):
+        raise PermissionError(13, "Permission denied", "/store/model.yaml")
+
+    monkeypatch.setenv("DERMAFLOW_ROOT", str(root))
+    (root / "champion.json").write_text(json.dumps(record))
+    monkeypatch.setattr(champion.bentoml.models, "get", private)
+    with pytest.raises(BundleError, match=r"^/store/model\.yaml: .*Permission denied\. Start .*BENTOML_HOME"):
+        champion.load()
+
+
 @pytest.mark.parametrize("tag", ["tiny demo:7", "tiny-demo:", "a:b:c", "../elsewhere:7", ["tiny-demo"]])
 def test_a_tag_that_is_none_is_an_error(root, record, monkeypatch, tag):
     monkeypatch.setenv("DERMAFLOW_ROOT", str(root))

@@ -109,6 +109,20 @@ def test_full_gives_probabilities_the_malignant_sum_and_what_was_imputed(scored)
     assert [float(row[-1]) for row in rows] == pytest.approx(scored.ood_scores)
 
 
+def test_full_tells_a_score_just_above_the_border_from_the_border(scored):
+    head, *rows = formats.lines(
+        replace(scored, ood_scores=np.array([1, 1.00001, 1.00004, 0.99999, 0, 9.0])), "full"
+    )
+    assert [float(row[head.index("ood_score")]) > 1 for row in rows] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
 @pytest.mark.parametrize(("view", "layout"), [(v, f) for v in VIEWS for f in HEADS])
 def test_a_view_gives_each_format_that_it_can(view, layout):
     classes = len(VIEWS[view].classes)
@@ -255,7 +269,7 @@ def test_a_failed_write_leaves_the_old_file(scored, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(predict_folder.csv, "writer", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match=rf"^{out}: it can't be written: No space left"):
         predict_folder.write_csv(scored, "full", out)
     assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
     assert out.read_text() == "old"
@@ -389,7 +403,23 @@ def test_the_command_says_which_rows_of_metadata_it_did_not_use(folders, images,
     given = {"images": images, "out": tmp_path / "a.csv", "metadata": metadata, "bundle": folders["nine"]}
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     shown = CliRunner().invoke(cli.app, ["predict", *words])
-    assert (shown.exit_code, shown.stderr) == (0, "not used: 1 rows of metadata match no image: img7\n")
+    others = "not scored: 1 (no .jpg, .jpeg or .png file): ATTRIBUTION.txt\n"
+    assert (shown.exit_code, shown.stderr) == (
+        0,
+        f"{others}not used: 1 rows of metadata match no image: img7\n",
+    )
+
+
+def test_the_command_says_what_it_did_not_score(folders, images):
+    (images / "deeper").mkdir()
+    (images / "scan.tif").touch()
+    (images / ".hidden").touch()
+    (images / "patients.csv").write_text("image,age\nimg0,55\n")
+    given = {"images": images, "out": images / "answers.csv", "metadata": images / "patients.csv"}
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    shown = CliRunner().invoke(cli.app, ["predict", *words, "--bundle", str(folders["nine"])])
+    said = "not scored: 3 (no .jpg, .jpeg or .png file): ATTRIBUTION.txt, deeper, scan.tif\n"
+    assert (shown.exit_code, shown.stderr) == (0, said)
 
 
 def test_a_file_name_that_no_csv_can_hold_is_said_before_anything_is_scored(tmp_path):

@@ -87,8 +87,10 @@ def test_the_bento_imports_its_own_code_and_all_of_it_is_there(bento, champion):
 def test_the_bento_serves_from_anywhere(bento, champion, runner, tmp_path):
     tag, folder = bento
     file = picture(2)
-    own = str(folder / "src")  # before an editable installation, whose code would run in its place
-    with serving(champion.root, tag, cwd=tmp_path, log=tmp_path / "log", PYTHONPATH=own) as address:
+    page = folder / "src/dermaflow/serve/page/info.html"
+    page.write_text(page.read_text().replace("</h1>", " in this Bento</h1>", 1))  # no code but its own has it
+    with serving(champion.root, tag, cwd=tmp_path, log=tmp_path / "log") as address:
+        assert "in this Bento</h1>" in httpx.get(f"{address}/info", trust_env=False).text
         response = httpx.post(
             f"{address}/predict", files={"image": ("a.jpg", file)}, timeout=30, trust_env=False
         )
@@ -97,3 +99,12 @@ def test_the_bento_serves_from_anywhere(bento, champion, runner, tmp_path):
         inference.answer(file, Patient(), runner).probabilities, abs=1e-6
     )
     assert response.json()["model"]["version"] == champion.record["version"]
+
+
+def test_a_folder_that_was_not_promoted_is_never_packed(champion, bundle_folder):
+    env = environment(champion.root, DERMAFLOW_BUNDLE=str(bundle_folder))
+    done = subprocess.run(
+        [BENTOML, "build"], cwd=champion.root, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "DERMAFLOW_BUNDLE: a Bento holds the champion, not a folder." in done.stdout + done.stderr

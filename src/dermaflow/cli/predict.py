@@ -34,6 +34,9 @@ def predict(
 
     loaded = champion.load(bundle)
     problems, unused = predict_folder.score(loaded, images, metadata, layout, out, centre)
+    own = {file.name for file in (out, metadata) if file is not None}
+    if others := [name for name in predict_folder.left_out(images) if name not in own]:
+        sys.stderr.write(f"not scored: {len(others)} (no .jpg, .jpeg or .png file): {first_ten(others)}\n")
     if unused:
         sys.stderr.write(f"not used: {len(unused)} rows of metadata match no image: {first_ten(unused)}\n")
     for name, reason in problems:

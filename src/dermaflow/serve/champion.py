@@ -89,6 +89,12 @@ def _promoted() -> Loaded:
         raise BundleError(f"the bundle {tag} is not in BentoML's store", FILE, REMEDY) from None
     except (BentoMLException, ValueError) as error:
         raise BundleError(f"the tag {tag} is none of BentoML's: {error}".rstrip("."), FILE, REMEDY) from None
+    except OSError as error:  # BentoML lets nobody in but who promoted
+        raise BundleError(
+            f"BentoML's store can't be read: {error.strerror}",
+            str(error.filename),
+            "Start the service as who promoted, or let its user read that store (BENTOML_HOME).",
+        ) from None
     try:
         bundle = bundle_format.read(folder)
     except BundleError as error:

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest, values
 
 from dermaflow.serve.champion import Loaded
 from dermaflow.serve.inference import Answer
+from dermaflow.serve.openapi import REFUSALS as STATUSES
+from dermaflow.serve.turnstile import GONE
 
 # One worker's figures can be kept in memory. In files, as BentoML has it, a full disk ends the worker.
 values.ValueClass = values.MutexValue
@@ -85,9 +87,22 @@ def count_refusal(status: int) -> None:
     REFUSALS.labels(status).inc()
 
 
-def name_model(loaded: Loaded) -> None:
-    """Say which bundle answers."""
+def begin(loaded: Loaded) -> None:
+    """Say which bundle answers, and show a naught for each thing that may be counted.
+
+    A row that is not there is no naught to Prometheus: a share of it has no value, and a rate misses its
+    first event.
+    """
     MODEL.labels(loaded.model["name"], loaded.model["version"], loaded.model["digest"]).set(1)
+    for forced in ("false", "true"):
+        for figure in (ABSTENTIONS, OOD_SCORES, MALIGNANT):
+            figure.labels(forced)
+        for code in loaded.bundle.view.classes:
+            ANSWERS.labels(code, forced)
+        for field in ("age", "sex", "site"):
+            IMPUTED.labels(field, forced)
+    for status in (*STATUSES, GONE):
+        REFUSALS.labels(status)
 
 
 def exposed() -> bytes:

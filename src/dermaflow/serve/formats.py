@@ -125,7 +125,11 @@ def _full(scored: Scored) -> Iterator[Line]:
     malignant = [code in MALIGNANT for code in classes]
     own = [f"probability_{code}" for code in classes]
     yield ["image", *own, "malignant_probability", "imputed", "ood_score"]
-    ood = [""] * len(scored.images) if scored.ood_scores is None else [f"{s:.4f}" for s in scored.ood_scores]
+    ood = (
+        [""] * len(scored.images)
+        if scored.ood_scores is None
+        else [_nine_digits(s) for s in scored.ood_scores]
+    )
     rows = zip(scored.images, scored.probabilities, scored.imputed, ood, strict=True)
     for image, row, imputed, score in rows:
         yield [image, *map(_number, row), _number(row[malignant].sum()), " ".join(imputed), score]
@@ -133,7 +137,11 @@ def _full(scored: Scored) -> Iterator[Line]:
 
 def _number(value: float) -> str:
     """Nine digits keep the order of scores and the sum of a row; never above 1."""
-    return format(min(float(value), 1.0), ".9g")
+    return _nine_digits(min(float(value), 1.0))
+
+
+def _nine_digits(value: float) -> str:
+    return format(float(value), ".9g")
 
 
 FORMATS: Final[dict[str, Callable[[Scored], Iterator[Line]]]] = {

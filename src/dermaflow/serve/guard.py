@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dermaflow.errors import DermaflowError
+
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -34,8 +36,18 @@ def known_hosts() -> frozenset[str]:
     """Return the names by which the service may be asked beside IP addresses; `*` stands for all.
 
     They are localhost, this machine's own and those in DERMAFLOW_HOSTS, separated by commas.
+
+    Raises:
+        DermaflowError: an address or a pattern stands there, which would match no request.
     """
-    named = os.environ.get("DERMAFLOW_HOSTS", "").split(",")
+    named = [name.strip() for name in os.environ.get("DERMAFLOW_HOSTS", "").split(",")]
+    for name in named:
+        if "/" in name or ("*" in name and name != "*"):
+            raise DermaflowError(
+                f"{name} is no host's name",
+                "DERMAFLOW_HOSTS",
+                "Give names such as clinic.example, separated by commas, or * for all.",
+            )
     return frozenset({"localhost", socket.gethostname().lower(), *map(_without_port, named)} - {""})
 
 

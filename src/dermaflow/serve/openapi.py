@@ -57,7 +57,6 @@ def openapi(loaded: Loaded) -> dict[str, Any]:
 
 
 def _post(name: str, summary: str, answer: str) -> dict[str, Any]:
-    refusals = {status: {"description": text, "content": _json("Error")} for status, text in REFUSALS.items()}
     return {
         "operationId": name,
         "summary": summary,
@@ -65,7 +64,10 @@ def _post(name: str, summary: str, answer: str) -> dict[str, Any]:
             "required": True,
             "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/Request"}}},
         },
-        "responses": {"200": {"description": "The answer.", "content": _json(answer)}, **refusals},
+        "responses": {
+            "200": {"description": "The answer.", "content": _json(answer)},
+            **_refusals(*REFUSALS),
+        },
     }
 
 
@@ -169,6 +171,10 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _refusals(*statuses: str) -> dict[str, Any]:
+    return {status: {"description": REFUSALS[status], "content": _json("Error")} for status in statuses}
+
+
 def _json(schema: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
@@ -177,6 +183,7 @@ def _get(summary: str) -> dict[str, Any]:
     return {
         "summary": summary,
         "responses": {
-            "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
+            "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}},
+            **_refusals("421"),
         },
     }

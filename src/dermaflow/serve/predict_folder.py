@@ -121,6 +121,12 @@ def image_files(folder: Path) -> dict[str, Callable[[], bytes]]:
     return {name: file.read_bytes for name, file in found.items()}
 
 
+def left_out(folder: Path) -> list[str]:
+    """Name what lies in a folder beside the images that are scored: other files, and folders."""
+    names = (file.name for file in folder.iterdir() if file.suffix.lower() not in IMAGE_TYPES)
+    return sorted(name for name in names if not name.startswith("."))
+
+
 def predict_folder(
     runner: Runner,
     images: Mapping[str, Callable[[], bytes]],
@@ -200,15 +206,21 @@ def _replacing(target: Path) -> Iterator[TextIO]:
     try:
         opened = scratch.open("w", encoding="utf-8", newline="")
     except OSError as error:
-        raise DataError(
-            f"it can't be written: {error.strerror}", str(target), "Give another path for the CSV."
-        ) from None
+        raise _unwritable(target, error) from None
     try:
         with opened:
             yield opened
         scratch.replace(target)
+    except OSError as error:
+        if error.filename not in (None, str(scratch)):  # of another file
+            raise
+        raise _unwritable(target, error) from None
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _unwritable(target: Path, error: OSError) -> DataError:
+    return DataError(f"it can't be written: {error.strerror}", str(target), "Give another path for the CSV.")
 
 
 def _batches(

@@ -28,15 +28,23 @@ def _port() -> int:
     return int(text)
 
 
+def _to_pack(loaded: champion.Loaded) -> champion.Loaded:
+    """Refuse a folder where `bentoml build` asks: a Bento would be built without it, and never start."""
+    if loaded.tag is None and sys.argv[1:2] == ["build"]:
+        raise DermaflowError(
+            "a Bento holds the champion, not a folder", "DERMAFLOW_BUNDLE", "Unset it, then build again."
+        )
+    return loaded
+
+
 try:
     PORT = _port()
-    LOADED = champion.load()
+    LOADED = _to_pack(champion.load())
+    app = application(LOADED)
 except DermaflowError as error:
     sys.exit(f"error: {error}")
 
 logging.getLogger("bentoml.access").addFilter(one_line)
-
-app = application(LOADED)
 
 
 def _guarded(service: Any) -> Any:  # noqa: ANN401 - BentoML's own type
@@ -65,4 +73,4 @@ class Service:
         runner = LOADED.open()
         warm_up(runner)
         app.state.runner = runner
-        figures.name_model(LOADED)
+        figures.begin(LOADED)

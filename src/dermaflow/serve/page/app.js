@@ -248,7 +248,7 @@ async function showEvidence(body, { top3, model: { digest } }) {
   const tell = (words) => mine === asked && (element("evidence-state").textContent = words);
   tell("Looking where the evidence lies \u2026");
   try {
-    const { seen_png: png, maps, model } = await ask("/explain", body);
+    const { seen_png: png, maps, model } = await ask("explain", body);
     if (model.digest !== digest) throw new Error("Another model has taken over.");
     const bytes = Uint8Array.from(atob(png), (byte) => byte.charCodeAt(0));
     const seen = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
@@ -333,7 +333,7 @@ function spoken(answer) {
 // Plain words of all classes and how the threshold did on the hold-out; without them the table shows codes.
 async function askAboutModel() {
   try {
-    const response = await fetch("/model", { signal: AbortSignal.timeout(MODEL_MS) });
+    const response = await fetch("model", { signal: AbortSignal.timeout(MODEL_MS) });
     const { digest, classes, metrics } = await response.json();
     const names = Object.fromEntries(classes.map(({ diagnosis, name }) => [diagnosis, name]));
     return { digest, names, sensitivity: metrics.operating_point?.sensitivity };
@@ -417,7 +417,7 @@ async function assess(force) {
   try {
     const body = await filledForm();
     if (force) body.set("force", "true");
-    const answer = await ask("/predict", body);
+    const answer = await ask("predict", body);
     const about = await aboutModel(answer.model);
     if (mine !== asked) return;
     showAnswer(answer, about);

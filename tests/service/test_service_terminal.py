@@ -1,0 +1,59 @@
+"""`make serve` in a terminal of its own: it ends with Ctrl-C, and with the terminal."""
+
+import os
+import pty
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers_service import environment, free_port
+from tests_paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def closed(terminal):
+    terminal.close()
+
+
+def interrupted(terminal):
+    terminal.write(b"\x03")
+
+
+def answers(port):
+    with socket.socket() as asking:
+        asking.settimeout(5)
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def waits_until(wanted, port, seconds=60):
+    end = time.monotonic() + seconds
+    while answers(port) != wanted:
+        assert time.monotonic() < end, f"answers: {not wanted}"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("end", [closed, interrupted])
+def test_the_service_ends_with_its_terminal(champion, tmp_path, end):
+    for name in ("champion.json", "bentofile.yaml"):
+        shutil.copy(champion.root / name, tmp_path)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/.installed").touch()
+    port = free_port()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = environment(champion.root, PATH=path)
+    child, opened = pty.fork()
+    if not child:
+        os.execvpe("bash", ["bash", "--norc", "-i"], env)
+    with os.fdopen(opened, "r+b", buffering=0) as terminal:
+        terminal.write(f"make -C {tmp_path} -f {ROOT / 'Makefile'} serve PORT={port}\n".encode())
+        waits_until(True, port)
+        end(terminal)
+        waits_until(False, port)
+    os.waitpid(child, 0)
