@@ -162,3 +162,11 @@ def test_a_source_goes_to_other_processes_as_plain_data(tmp_path):
     source = open_source(tmp_path, FOLDERS)
     source.read("a")
     assert pickle.loads(pickle.dumps(source)).read("a") == b"A"
+
+
+def test_a_name_that_no_table_can_hold_is_an_error_with_its_remedy(root):
+    (root / "Input" / os.fsdecode(b"f\xfcr.jpg")).touch()
+    with pytest.raises(
+        DataError, match=r"1 image files have names that are not UTF-8: .*f.udcfcr\.jpg'\. Rename"
+    ):
+        open_source(root, FOLDERS)

@@ -134,8 +134,10 @@ def put(entries: Mapping[str, Path], *, source: str) -> None:
 
     Raises:
         DataError: data/ holds something that is neither a link nor the untouched demo (the user's files are
-            never removed), or a folder to link lies in data/ itself or holds a link to a folder or nowhere.
+            never removed), or a folder to link lies in data/ itself or holds a link to a folder or nowhere;
+            or this is no project of DVC's, or one that something else works in.
     """
+    _require_free_project()
     target = data_dir()
     real = {name: folder.resolve() for name, folder in entries.items()}  # data/ itself may be named
     for name, folder in real.items():
@@ -147,6 +149,21 @@ def put(entries: Mapping[str, Path], *, source: str) -> None:
     if MASKS not in entries:
         (target / MASKS).mkdir(exist_ok=True)
     declare([*entries, *([] if MASKS in entries else [MASKS])], source=source)
+
+
+def _require_free_project() -> None:
+    from dvc.exceptions import DvcException  # noqa: PLC0415 - half a second
+
+    with repository() as repo:
+        try:
+            with repo.lock:
+                pass
+        except DvcException as error:
+            raise DataError(
+                f"data/ can't be changed now: {' '.join(str(error).split())}",
+                "DVC",
+                "Wait for what runs in this project, then try again.",
+            ) from None
 
 
 def declare(names: list[str], *, source: str) -> None:

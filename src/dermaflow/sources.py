@@ -111,6 +111,7 @@ def open_source(root: Path, folders: Mapping[str, Sequence[str]]) -> Source:
             files = _zipped(home) if zipped else _unpacked(home)
             entries += [Entry(_image_id(file), part, f"{below}{file}") for file in files]
     _refuse_repeats(entries, root)
+    _refuse_names(entries, root)
     return Source(root, tuple(sorted(entries, key=lambda entry: entry.image_id)))
 
 
@@ -197,4 +198,17 @@ def _refuse_repeats(entries: list[Entry], root: Path) -> None:
         listed = first_ten(" and ".join(sorted(found)) for found in repeated.values())
         raise DataError(
             f"{len(repeated)} image ids have two files: {listed}", str(root), "Leave one file an image."
+        )
+
+
+def _refuse_names(entries: list[Entry], root: Path) -> None:
+    """No table can hold a name that is not UTF-8."""
+    foreign = [
+        repr(entry.file) for entry in entries if entry.file != entry.file.encode(errors="ignore").decode()
+    ]
+    if foreign:
+        raise DataError(
+            f"{len(foreign)} image files have names that are not UTF-8: {first_ten(foreign)}",
+            str(root),
+            "Rename them.",
         )

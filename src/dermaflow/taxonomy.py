@@ -41,6 +41,10 @@ SITES: Final = (
 """The six body sites of the merged table (those of ISIC 2020)."""
 
 SEXES: Final = ("female", "male")
+
+REDUCED: Final = "_downsampled"
+"""What 2019 puts behind the id of an image of the archive that it gives out smaller."""
+
 GONE: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "unknown"})
 """What people write for a value that they don't have (lower case)."""
 

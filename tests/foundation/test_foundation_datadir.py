@@ -65,6 +65,24 @@ def test_a_link_that_leads_nowhere_is_named_and_nothing_is_changed(repo, tmp_pat
     assert not (repo / "data.dvc").exists()
 
 
+def test_data_stay_as_they_are_where_dvc_has_no_project_or_no_hand_free(repo, tmp_path_factory):
+    one = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
+    other = folder(tmp_path_factory.mktemp("isic") / "2018", a="2")
+    datadir.put({"isic2018": one}, source="isic")
+    with (
+        datadir.repository() as busy,
+        busy.lock,
+        pytest.raises(DataError, match=r"data/ can't be changed now"),
+    ):
+        datadir.put({"isic2018": other}, source="isic")
+    assert (repo / "data/isic2018").resolve() == one.resolve()
+    datadir.verify()
+    (repo / ".dvc").rename(repo / "gone")
+    with pytest.raises(DataError, match="not inside of a DVC repository"):
+        datadir.put({"isic2018": other}, source="isic")
+    assert (repo / "data/isic2018").resolve() == one.resolve()
+
+
 def test_data_that_were_moved_are_absent_data(repo, tmp_path_factory):
     isic = folder(tmp_path_factory.mktemp("isic") / "2018", a="1")
     datadir.put({"isic2018": isic}, source="isic")

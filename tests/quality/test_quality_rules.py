@@ -358,6 +358,26 @@ def test_a_collection_that_lists_an_image_of_2018s_test_folder_stops():
         quality.raise_if_critical(running.run([check]))
 
 
+def test_a_collection_that_lists_the_larger_copy_of_a_test_image_stops():
+    rows = {"isic2019": tables()["isic2019"], "mine": released(["ISIC_0034524"], ["x"], ["NV"])}
+    test = released(["ISIC_0034524_downsampled"], ["x"], ["NV"], part="test")
+    test[["raw_label", "diagnosis", "rule_id"]] = None
+    rows["isic2019"] = pd.concat([rows["isic2019"], test], ignore_index=True)
+    check = next(check for check in contract.checks(rows, facts(rows)) if check.suite == "train and test")
+    with pytest.raises(DataError, match=r"test images\. \(1 of \d+ rows: ISIC_0034524\)"):
+        quality.raise_if_critical(running.run([check]))
+
+
+def test_the_larger_copy_of_an_image_that_2019_gives_out_smaller_has_its_label():
+    for here, agrees in (("NV", True), ("MEL", False)):
+        rows = {
+            "isic2019": released(["ISIC_0000001_downsampled"], ["NV"], ["NV"]),
+            "mine": released(["ISIC_0000001"], [here], [here]),
+        }
+        check = next(check for check in contract.checks(rows, facts(rows)) if check.suite == "mine shared")
+        assert broken(running.run([check])) == (set() if agrees else {("mine shared", "same_diagnosis")})
+
+
 @pytest.mark.parametrize(
     ("said", "here", "agrees"),
     [
@@ -505,6 +525,7 @@ def test_data_docs_open_without_the_net_and_show_what_failed(project):
         assert not re.search(r"""(?:src|href)=["']//""", text)
         assert "<script" not in text.lower()
         assert "<style>" in text
+        assert "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file:" in text
     index = (folder / "index.html").read_text(encoding="utf-8")
     assert "ISIC_0000002 (51.0)" in index
     assert "validations/isic2018%20rows/" in index

@@ -167,3 +167,14 @@ def test_link_takes_years_and_collections_and_says_what_params_still_needs(proje
     assert (project / "data" / "mine" / "metadata.csv").is_file()
     outs = {out["path"] for out in yaml.safe_load((project / "data.dvc").read_text())["outs"]}
     assert outs == {"data/isic2018", "data/isic2019", "data/mine", "data/masks"}
+
+
+@pytest.mark.parametrize("name", ["ISIC-images.zip", "metadata.zip"])
+def test_a_collection_whose_zip_is_cut_off_is_named_and_the_others_are_shown(isic_folder, name):
+    (isic_folder / "cut").mkdir()
+    (isic_folder / "cut" / name).write_bytes(b"PK\x03\x04 and no end")
+    shown = run("check", isic_folder, code=1)
+    assert f"cut in cut/ can't be used: {name}: not a whole zip file" in shown
+    assert "isic2018 in 2018/" in shown
+    with pytest.raises(DataError, match=f"cut: {name}: not a whole zip file"):
+        run("link", isic_folder)

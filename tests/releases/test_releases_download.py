@@ -38,7 +38,7 @@ class Server(BaseHTTPRequestHandler):
             return
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and mode != "no range" else 0
         body = OTHER if mode == "other" else self.body
-        if start >= len(body):
+        if wanted and start >= len(body):
             self.refuse(416, {} if mode == "bare" else {"Content-Range": f"bytes */{len(body)}"})
             return
         if mode == "elsewhere":
@@ -171,6 +171,39 @@ def test_a_server_that_misreads_what_is_asked_is_asked_for_the_whole_next(zips, 
     Server.plan[:] = ["elsewhere"]
     fetch(zips, tmp_path)
     assert Server.asked == ["bytes=40-", "all"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"\n<!doctype html><title>Log in</title>", "a web page"),
+        (b"", "empty"),
+        (b"\x1f\x8b\x08packed", "packed by gzip"),
+        (b"PK\x03\x04", "a zip"),
+    ],
+)
+def test_what_is_no_table_does_not_get_its_name(server, tmp_path, body, said):
+    Server.body = body
+    with pytest.raises(DataError, match=f"it is no table but {said}"):
+        fetch(server, tmp_path)
+    assert names(tmp_path) == []
+    Server.body = BODY
+    fetch(server, tmp_path)
+    assert (tmp_path / "table.csv").read_bytes() == BODY
+
+
+def test_what_the_disk_refuses_is_said_at_once(zips, tmp_path):
+    (tmp_path / "images.zip.part").mkdir()
+    with pytest.raises(DataError, match=r"images\.zip: it can't be written: Is a directory\. Make room"):
+        download.download(2018, tmp_path, [zips], pause_s=60)
+    (tmp_path / "images.zip.part").rmdir()
+    (tmp_path / "SHA256SUMS.part").mkdir()
+    with pytest.raises(DataError, match="it can't be written"):
+        download.download(2018, tmp_path, [zips], pause_s=60)
+    assert len(Server.asked) == 2
+    (tmp_path / "SHA256SUMS.part").rmdir()
+    fetch(zips, tmp_path)
+    assert len(Server.asked) == 2
 
 
 def test_a_second_server_is_tried(server, tmp_path):

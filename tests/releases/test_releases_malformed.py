@@ -270,3 +270,16 @@ def test_further_columns_and_spaces_are_accepted(table):
 
 def test_what_is_as_published_is_not_spoken_of(table):
     accepted(table, "", lambda path: None)
+
+
+def test_blank_rows_are_counted_where_a_row_is_named(table):
+    release, folder, path = table
+    head, *rest = lines(path)
+    save(path, [head, "", ",,", *rest, rest[0]])  # an id that stands twice, or two rows that contradict
+    with pytest.raises(DataError) as found:
+        releases.read(release, folder)
+    if "row" in str(found.value):
+        assert str(len(rest) + 3) in str(found.value)
+    save(path, [head, "", ",,", *rest, f"{rest[0]},x"])
+    with pytest.raises(DataError, match=rf"row {len(rest) + 3}: \d+ cells where the header has"):
+        releases.read(release, folder)

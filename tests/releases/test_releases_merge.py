@@ -284,3 +284,15 @@ def test_the_merged_table_before_duplicates_and_the_akiec_of_2018(isic):
     assert akiec.diagnosis.value_counts().to_dict() == {"SCC": 197, "AK": 130}
     assert merged.confirm_type.value_counts()["histopathology"] == 5_340
     assert not merged.image_id.duplicated().any()
+
+
+def test_the_larger_copy_of_an_image_that_2019_gives_out_smaller_is_a_repeat_of_it(tmp_path):
+    write_2019(tmp_path / "2019", {"ISIC_0000001_downsampled": "NV", "ISIC_0000002": "MEL"})
+    lesions = {"ISIC_0000001": "IL_1", "ISIC_0000007": "IL_1", "ISIC_0000008": "IL_8"}
+    write_archive(tmp_path / "mine", {image: {"lesion_id": lesion} for image, lesion in lesions.items()})
+    read = {name: releases.read(name, releases.find_release(tmp_path, name)) for name in ("isic2019", "mine")}
+    merged = releases.merge(read).set_index("image_id")
+    assert merged["duplicate_of"].dropna().to_dict() == {"ISIC_0000001": "ISIC_0000001_downsampled"}
+    shown = merged["lesion_id"]  # its other picture must not lie in another split
+    assert shown["ISIC_0000001_downsampled"] == shown["ISIC_0000001"] == shown["ISIC_0000007"]
+    assert shown["ISIC_0000008"] == "IL_8"

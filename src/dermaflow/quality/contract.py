@@ -6,6 +6,7 @@ from typing import Any, Final
 import pandas as pd
 
 from dermaflow.quality.rules import WARNING, Check, holds, said
+from dermaflow.taxonomy import REDUCED
 
 _YEARS: Final = {"isic2018", "isic2019", "isic2020"}
 """The challenges; any other release is a collection of the archive, which may list their images again."""
@@ -39,7 +40,7 @@ def _parts(tables: Mapping[str, pd.DataFrame], facts: Mapping[str, pd.DataFrame]
     train = pd.concat([_train(table)[["image_id"]] for table in tables.values()]).drop_duplicates()
     both = [*tables.values(), *facts.values()]
     test = {image for table in both for image in table.loc[table["part"] == "test", "image_id"]}
-    train["not_in_test"] = said(~train["image_id"].isin(test))
+    train["not_in_test"] = said(~(train["image_id"].isin(test) | (train["image_id"] + REDUCED).isin(test)))
     says = "No training image stands in a year's test table or lies in its folder of test images."
     return Check("train and test", train, (holds("not_in_test", says),))
 
@@ -85,8 +86,9 @@ def _apart(tables: Mapping[str, pd.DataFrame]) -> Check:
 def _agrees(name: str, tables: Mapping[str, pd.DataFrame]) -> Check:
     """A collection says of the challenges' images what the challenges say.
 
-    2018's AKIEC may be finer there, and what is UNK elsewhere anything benign. A row that is set aside for
-    want of a diagnosis contradicts nothing, nor does an indeterminate one an UNK.
+    What 2019 gives out smaller is the same image. 2018's AKIEC may be finer there, and what is UNK elsewhere
+    anything benign. A row that is set aside for want of a diagnosis contradicts nothing, nor does an
+    indeterminate one an UNK.
     """
     own = tables[name].loc[
         tables[name]["part"].isin(["train", "aside"]), ["image_id", "diagnosis", "rule_id"]
@@ -94,7 +96,10 @@ def _agrees(name: str, tables: Mapping[str, pd.DataFrame]) -> Check:
     others = pd.concat(
         [_train(table)[["image_id", "diagnosis"]] for other, table in tables.items() if other != name]
     )
-    both = own.merge(others, on="image_id", suffixes=("", "_other"))
+    smaller = own["image_id"] + REDUCED
+    known_as = smaller.where(smaller.isin(others["image_id"]), own["image_id"])
+    others = others.rename(columns={"image_id": "known_as"})
+    both = own.assign(known_as=known_as).merge(others, on="known_as", suffixes=("", "_other"))
     old, new = both["diagnosis_other"], both["diagnosis"]
     finer = ((old == "AKIEC") & new.isin(["AK", "SCC"])) | ((old == "UNK") & ~new.isin(["MEL", "BCC", "SCC"]))
     both["same_diagnosis"] = said((old == new) | finer, new.notna())

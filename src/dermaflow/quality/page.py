@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 from dermaflow.quality.report import Report, Result, describe
 
-STYLE: Final = """<style>
+STYLE: Final = """<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file:">
+<style>
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; margin: 0 auto; max-width: 72rem;
   padding: 1rem 2rem; }
 h1, h2, h3, h4, h5 { line-height: 1.25; margin: 1.2em 0 .4em; }
@@ -35,7 +37,8 @@ img { max-width: 100%; height: auto; }
 .fa-exclamation-triangle::before { content: "\\26A0"; }
 .critical, .warning { font-weight: 600; }
 </style>"""
-"""For our index and for Great Expectations' pages alike."""
+"""For our index and for Great Expectations' pages alike. Those show a table's cells as they are, so nothing
+on a page may run or load."""
 
 
 UNREADABLE: Final = "unreadable.csv"

@@ -26,6 +26,7 @@ as squamous cell carcinoma, as in MILK10k (doi 10.34970/648456).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -172,8 +173,14 @@ SOURCE: Final = "the ISIC Archive: `isic image download --collections <number> <
 
 
 def holds(folder: Path) -> bool:
-    """Tell whether a folder is a collection: metadata.csv lies in it, or in its zip of images."""
-    return published.find(folder, FILES["metadata"], WITHIN) is not None
+    """Tell whether a folder is a collection: metadata.csv lies in it, or in its zip of images.
+
+    So may be one whose zip is damaged; whoever reads it says that.
+    """
+    try:
+        return published.find(folder, FILES["metadata"], WITHIN) is not None
+    except DataError:
+        return True
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -306,7 +313,7 @@ def _unusable(table: published.Published) -> "pd.Series[str]":
 def _ages(table: published.Published) -> "pd.Series[float]":
     """Return ages in years; the archive's `85+` counts as 85."""
     cells = table.column("age_approx").replace("85+", "85")
-    return published.ages(published.Published(table.name, table.cells.assign(age_approx=cells)), "age_approx")
+    return published.ages(replace(table, cells=table.cells.assign(age_approx=cells)), "age_approx")
 
 
 def _sites(table: published.Published) -> "dict[str, pd.Series[str]]":

@@ -33,6 +33,7 @@ PART_SIZES: Final = tuple(
 _BLOCK: Final = MIB
 _ANY_BYTES: Final = "surrogateescape"  # others' lines are kept as they are
 _ETAG: Final = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
+_NO_TABLE: Final = {b"<": "a web page", b"\x1f\x8b": "packed by gzip", b"PK": "a zip"}
 _LINE: Final = re.compile(r"# (\d+) bytes, (.*)\n([0-9a-f]{64}) [ *](.+)\n")
 
 
@@ -149,8 +150,13 @@ def _compare(size: int, own: "_Hashes", said: Stated) -> tuple[str, str | None]:
 
 
 def _by_itself(path: Path, said: Stated) -> tuple[str, str | None]:
-    """Check what needs no server: the CRC-32 of each member of a zip."""
+    """Check what needs no server: the CRC-32 of each member of a zip; that a table begins as one."""
     if not path.name.removesuffix(".part").endswith(".zip"):
+        with path.open("rb") as file:
+            begins = file.read(256).lstrip()
+        what = next((what for sign, what in _NO_TABLE.items() if begins.startswith(sign)), "")
+        if what or not begins:
+            return "", f"it is no table but {what or 'empty'}"
         length = "nothing" if said.size is None else "length only"
         return f"{length}: the server states no checksum that can be compared", None
     try:

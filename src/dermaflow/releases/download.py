@@ -6,6 +6,7 @@ A table begins anew: where no checksum is stated nothing would tell that it is h
 Images stay in their zips: ingest reads them from there. What SHA256SUMS already lists is not fetched again.
 """
 
+import errno
 import http.client
 import shutil
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from dermaflow.errors import DataError
 from dermaflow.releases import checksums
@@ -62,6 +64,10 @@ PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 TIMEOUT_S: Final = 60.0
 _BLOCK: Final = 1 << 20
+_OF_THE_DISK: Final = {
+    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ENOSPC, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+"""What no server can mend."""
 _PARTIAL, _TOO_FAR, _NOT_FOUND, _FORBIDDEN = 206, 416, 404, 403
 
 Progress = Callable[[str, int, int | None], None]
@@ -115,7 +121,7 @@ def download(
     if year not in FILES:
         raise DataError(f"no release of {year}", "download", f"Use one of {', '.join(map(str, FILES))}.")
     for base in base_urls:
-        if not base.startswith(("https://", "http://")):
+        if not _is_web_address(base):
             raise DataError(f"{base!r} is no web address", "download", "Begin it with https://.")
     to.mkdir(parents=True, exist_ok=True)
     files = []
@@ -126,6 +132,14 @@ def download(
         else:
             files.append(_fetch(urls, to / name, progress, pause_s))
     return files
+
+
+def _is_web_address(base: str) -> bool:
+    try:
+        parts = urlsplit(base)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _there(urls: Sequence[str], target: Path, *, verify: bool) -> Fetched:
@@ -190,6 +204,12 @@ def _fetch(urls: list[str], target: Path, progress: Progress | None, pause_s: fl
                 gone.add(url)
             error.close()
         except (OSError, http.client.HTTPException, _Incomplete) as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                raise DataError(
+                    f"it can't be written: {error.strerror}",
+                    str(target),
+                    "Make room there, or give another folder, and run the same command again.",
+                ) from None
             problem = str(error) or type(error).__name__
         have = _kept(part)
         failed = 0 if have > most else failed + 1

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +34,26 @@ _NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 @dataclass(frozen=True)
 class Published:
-    """One published table: its name for messages, and its cells as stripped strings."""
+    """One published table.
+
+    Attributes:
+        name: for messages.
+        cells: stripped strings.
+        numbers: of each row in the file, from 1 after the header; without them the rows are counted.
+    """
 
     name: str
     cells: pd.DataFrame
+    numbers: Sequence[int] = ()
 
     def __len__(self) -> int:
         """Count the data rows."""
         return len(self.cells)
 
     def rows(self, bad: "pd.Series[bool]") -> str:
-        """Name the file and the first ten data rows (from 1) where `bad` is true."""
+        """Name the file and the first ten rows where `bad` is true."""
         found = np.flatnonzero(bad.to_numpy()) + 1
+        found = np.asarray(self.numbers)[found - 1] if len(self.numbers) else found
         return f"{self.name}, row{'s' if len(found) > 1 else ''} {first_ten(found)}"
 
     def column(self, name: str) -> "pd.Series[str]":
@@ -98,7 +106,7 @@ def find(folder: Path, names: Sequence[str], within: Sequence[str] = ()) -> Path
             return packed
     for name in within:
         path = folder / name
-        if path.is_file() and zipfile.is_zipfile(path) and _inside(path, names):
+        if path.is_file() and _inside(path, names):
             return path
     return None
 
@@ -149,9 +157,9 @@ def read(
             "Download it from challenge.isic-archive.com (`dermaflow data download`) into this folder.",
         )
     name, text = _text(path, names)
-    table = Published(name, _frame(name, text, tabs=path.suffix in {"", ".tab", ".tsv"}))
-    renamed = _rename(table, columns, more)
-    return _with_ids(Published(name, renamed)) if "image_id" in columns else Published(name, renamed)
+    table = _table(name, text, tabs=path.suffix in {"", ".tab", ".tsv"})
+    renamed = replace(table, cells=_rename(table, columns, more))
+    return _with_ids(renamed) if "image_id" in columns else renamed
 
 
 def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
@@ -182,7 +190,7 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
     return name, text
 
 
-def _frame(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
+def _table(name: str, text: str, *, tabs: bool) -> Published:
     """Split a text into cells; each row must have as many as the header."""
     with _no_collector():  # of 500,000 rows it would walk through eight million cells again and again
         return _cells(name, text, tabs=tabs)
@@ -200,7 +208,7 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
+def _cells(name: str, text: str, *, tabs: bool) -> Published:
     tabs = tabs and "\t" in text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", skipinitialspace=True)
     try:
@@ -213,16 +221,18 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
         ) from None
     broken = reader.line_num - len(every)
     if broken and _open_quote(text, reader.dialect.delimiter):
-        rows = sum(any(cell.strip() for cell in line) for line in every)
+        first = next(place for place, line in enumerate(every) if any(cell.strip() for cell in line))
+        row = len(every) - 1 - first
         more = every[-1][-1].rstrip().count("\n")
         raise DataError(
             f"a quote is never closed: {more} more lines, to the end of the file, stand within one cell",
-            f"{name}, row {rows - 1}" + (" (header)" if rows == 1 else ""),
+            f"{name}, row {row}" + (" (header)" if row == 0 else ""),
             "Close or remove it; the slip may be a quote of an earlier row.",
         )
     if broken:
         note(name, f"{broken} line breaks within cells")
-    lines = [line for line in every if line and any(cell.strip() for cell in line)]
+    places = [place for place, line in enumerate(every) if any(cell.strip() for cell in line)]
+    lines = [every[place] for place in places]
     if not lines:
         raise DataError("the file is empty", name, "Download it again.")
     if len(lines) < len(every):
@@ -242,7 +252,8 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
         )
     if len(lines) == 1:
         raise DataError("a header and no row", name, "Download it again.")
-    for number, line in enumerate(lines[1:], start=1):
+    numbers = [place - places[0] for place in places[1:]]
+    for number, line in zip(numbers, lines[1:], strict=True):
         if len(line) != len(header):
             raise DataError(
                 f"{len(line)} cells where the header has {len(header)}",
@@ -256,12 +267,13 @@ def _cells(name: str, text: str, *, tabs: bool) -> pd.DataFrame:
                 "Close or remove both.",
             )
     columns = zip(*lines[1:], strict=True)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             title: pd.Series(cells, dtype="str").str.strip()
             for title, cells in zip(header, columns, strict=True)
         }
     )
+    return Published(name, frame, numbers)
 
 
 def _holds_rows(cell: str, columns: int, delimiter: str) -> bool:
@@ -310,7 +322,7 @@ def _with_ids(table: Published) -> Published:
             table.rows(again),
             "Leave one row an image.",
         )
-    return Published(table.name, table.cells.assign(image_id=ids))
+    return replace(table, cells=table.cells.assign(image_id=ids))
 
 
 def image_ids(cells: "pd.Series[str]") -> "pd.Series[str]":

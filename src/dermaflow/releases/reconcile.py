@@ -6,6 +6,9 @@ AK or SCC. The patient's fields come from the fuller row, its gaps filled from t
 first release, in the order of params, that lists the image, so that a merged table can be told apart by where
 an image was first published.
 
+2019 gives some of the archive's images out smaller, under their id and `_downsampled`. Where a collection
+lists such an image by its own id it is a repeat of 2019's, as an official duplicate is.
+
 The archive has patient and lesion ids of its own: a lesion that is HAM_0000118 in 2018 may be IL_7252831
 there. Where one image carries two ids they mean the same lesion, so all its images get one of them; else
 two pictures of one lesion could stand in two splits. Rows that give no label count there too: a picture that
@@ -18,6 +21,7 @@ from typing import Final
 import pandas as pd
 
 from dermaflow.errors import DataError
+from dermaflow.taxonomy import REDUCED
 
 LABEL_RANK: Final = {"isic2019": 0, "isic2020": 1, "isic2018": 2}
 """Whose label wins for a shared image: the lowest."""
@@ -57,6 +61,7 @@ def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+    every["shown"] = _smaller_if_there(every["image_id"])
     every["rank"] = every["label_release"].map(LABEL_RANK).fillna(len(LABEL_RANK))
     for name in ("patient_id", "lesion_id"):
         every[name] = _one_id(every, name)
@@ -78,7 +83,15 @@ def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     merged = names.set_index("image_id").join(labels.set_index("image_id")[["label_release", *LABEL]])
     merged = merged.join(_fields(stacked))
     merged["centre"] = merged["centre"].fillna("unknown")
-    return merged.sort_index().reset_index()
+    merged = merged.sort_index().reset_index()
+    smaller = _smaller_if_there(merged["image_id"])
+    return merged.assign(duplicate_of=merged["duplicate_of"].mask(smaller != merged["image_id"], smaller))
+
+
+def _smaller_if_there(ids: "pd.Series[str]") -> "pd.Series[str]":
+    """Return the id of each image's smaller copy, or its own where none is listed."""
+    smaller = ids + REDUCED
+    return smaller.where(smaller.isin(ids), ids)
 
 
 def _label_rank(stacked: pd.DataFrame) -> "pd.Series[float]":
@@ -90,9 +103,9 @@ def _label_rank(stacked: pd.DataFrame) -> "pd.Series[float]":
 
 def _one_id(stacked: pd.DataFrame, name: str) -> "pd.Series[str]":
     """Give all ids that meet in an image one name: that of the release whose label ranks first."""
-    given = stacked.loc[stacked[name].notna(), ["image_id", name, "rank", "order"]]
-    several = given.drop_duplicates(["image_id", name]).sort_values(["rank", "order", "image_id"])
-    several = several[several["image_id"].duplicated(keep=False)]
+    given = stacked.loc[stacked[name].notna(), ["shown", name, "rank", "order"]]
+    several = given.drop_duplicates(["shown", name]).sort_values(["rank", "order", "shown"])
+    several = several[several["shown"].duplicated(keep=False)]
     if several.empty:
         return stacked[name]
     known_as: dict[str, str] = {}
@@ -103,7 +116,7 @@ def _one_id(stacked: pd.DataFrame, name: str) -> "pd.Series[str]":
         return word
 
     place = {word: number for number, word in enumerate(several[name].drop_duplicates())}
-    for _, words in several.groupby("image_id")[name]:
+    for _, words in several.groupby("shown")[name]:
         first, *others = sorted({end(word) for word in words}, key=place.__getitem__)
         known_as |= dict.fromkeys(others, first)
     return stacked[name].map({word: end(word) for word in place}).fillna(stacked[name]).astype("str")
