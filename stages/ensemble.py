@@ -27,7 +27,12 @@ def main() -> None:
         "ensemble",
         metrics=result.metrics,
         tags={"hold_out_scored": str(scored)},
-        params={"blend": result.blend, "ensemble": settings.model_dump(), "evaluate": evaluated.model_dump()},
+        params={
+            "models": members.settings(params.names("models"), params.names("folds")),
+            "blend": result.blend,
+            "ensemble": settings.model_dump(),
+            "evaluate": evaluated.model_dump(),
+        },
         artifacts={"outputs/ensemble": ""},
     )
 

@@ -26,7 +26,10 @@ def main(model: str) -> None:
     tracking.stage(
         f"evaluate {model}",
         metrics=result.metrics,
-        params={"evaluate": settings.model_dump()},
+        params={
+            "models": members.settings([model], params.names("folds")),
+            "evaluate": settings.model_dump(),
+        },
         tags={"hold_out_scored": str(scored)},
         artifacts={f"outputs/evaluation/{model}": ""},
     )

@@ -1,4 +1,4 @@
-"""Stage inputs@{model}: name the shards that a model reads, so that another size re-trains nothing."""
+"""Stage inputs@{model}: name a model's shards and their recipe, so that another size re-trains nothing."""
 
 import sys
 
@@ -9,8 +9,9 @@ from dermaflow.images import store
 
 def main(model: str) -> None:
     size = params.value(f"models.{model}.stored_px", int)
-    digests = store.shard_digests(outputs.images_dir(size), params.names("releases"))
-    outputs.write_json(outputs.inputs(model), {"stored_px": size, "shards": digests})
+    folder, releases = outputs.images_dir(size), params.names("releases")
+    found = {"recipe": store.stored_recipe(folder, releases), "shards": store.shard_digests(folder, releases)}
+    outputs.write_json(outputs.inputs(model), found)
 
 
 if __name__ == "__main__":

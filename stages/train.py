@@ -60,7 +60,9 @@ def main(model: str, fold_number: str) -> None:
         name=f"{model} fold {fold}",
         parent=key,
         parent_name=model,
-        params=tracking.flat_params(settings),
+        params=tracking.flat_params(
+            settings | {"images": outputs.read_json(outputs.inputs(model))["recipe"]}
+        ),
         tags=computed,
         artifacts={made.relative_to(params.root()).as_posix(): "member" for made in (folder, sheets)},
         dataset="outputs/cases.parquet",

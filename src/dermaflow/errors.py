@@ -3,9 +3,12 @@
 import errno
 import os
 import shutil
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 MOST: Final = 10
@@ -50,14 +53,16 @@ def first_ten(items: Iterable[object]) -> str:
 def tell_errors(work: Callable[..., object], *arguments: object) -> None:
     """Do the work of a command or a stage; what a user can cause ends with one line and exit code 1.
 
-    With DERMAFLOW_TRACEBACK set the traceback stands before that line.
+    With DERMAFLOW_TRACEBACK set the traceback stands before that line. SIGTERM ends it in order, as Ctrl-C
+    does: runs are closed, scratch files removed.
 
     Args:
         work: called with `arguments`.
         arguments: of the work.
     """
     try:
-        work(*arguments)
+        with _ends_in_order():
+            work(*arguments)
     except DermaflowError as error:
         _end(str(error))
     except OSError as error:
@@ -68,6 +73,18 @@ def tell_errors(work: Callable[..., object], *arguments: object) -> None:
         full = error.errno == errno.ENOSPC
         remedy = "Free some space and run again; nothing half-written is left." if full else ""
         _end(f"{error.filename or 'file'}: {error.strerror}. {remedy}".strip())
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # which has no say in signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(line: str) -> None:

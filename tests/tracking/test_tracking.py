@@ -244,6 +244,83 @@ def test_a_note_that_mlflow_refuses_for_good_is_set_aside_and_stops_no_other(pro
     assert [file.suffix for file in (project / ".tracking/pending").iterdir()] == [".refused"]
 
 
+def test_a_note_that_cant_be_sent_now_stays_and_holds_up_no_other(project, monkeypatch, capsys):
+    """A proxy may let no file of a network's size through."""
+    send = server.send
+
+    def through_a_proxy(record):
+        if record.name == "large":
+            raise RuntimeError("413 Request Entity Too Large")
+        return send(record)
+
+    for name in ("large", "small"):
+        tracking.stage(name, metrics={"a": 1}, later=True)
+    monkeypatch.setattr(server, "send", through_a_proxy)
+    assert tracking.send(tracking.Record(key="now", name="now")) is not None
+    assert "413 Request Entity Too Large); kept in .tracking/pending" in capsys.readouterr().err
+    assert {run.info.run_name for run in runs(project)[1]} == {"small", "now"}
+    monkeypatch.setattr(server, "send", send)
+    tracking.flush()
+    assert {run.info.run_name for run in runs(project)[1]} == {"large", "small", "now"}
+
+
+def test_a_database_whose_making_was_broken_off_is_told_with_its_remedy(project, capsys):
+    with sqlite3.connect(project / "mlflow.db") as half:
+        half.execute("create table datasets (dataset_uuid varchar(36))")
+    half.close()
+    assert tracking.send(tracking.Record(key="a", name="a")) is None
+    assert "mlflow.db was broken off while it was made: remove it" in capsys.readouterr().err
+    (project / "mlflow.db").unlink()
+    subprocess.run([sys.executable, "-c", "from dermaflow import tracking; tracking.flush()"], check=True)
+    with sqlite3.connect(project / "mlflow.db") as made:  # MLflow holds on to the file that is gone
+        assert made.execute("select name from runs").fetchall() == [("a",)]
+    made.close()
+
+
+def test_a_project_may_lie_under_any_name(tmp_path, monkeypatch):
+    odd = tmp_path / "a?b%20c \u00e4#"
+    odd.mkdir()
+    monkeypatch.setenv("DERMAFLOW_ROOT", str(odd))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking.send(tracking.Record(key="a", name="a")) is not None
+    assert [file for file in tmp_path.rglob("*.db") if file.is_file()] == [odd / "mlflow.db"]
+
+
+def test_the_same_fold_again_took_as_long_as_the_first_time(project):
+    record = tracking.Record(key="m:0", name="fold 0", parent="m", parent_name="lite0")
+    ended = []
+    for _ in range(2):
+        with tracking.FoldRun(record) as run:
+            pass
+        run.finish()
+        ended.append({one.info.run_name: one.info.end_time for one in runs(project)[1]})
+        time.sleep(0.2)
+    assert ended[0] == ended[1]
+
+
+TRAINS = """
+import time
+from dermaflow import tracking
+from dermaflow.errors import tell_errors
+
+def train():
+    record = tracking.Record(key="m:0", name="fold 0", parent="m", parent_name="lite0")
+    with tracking.FoldRun(record):
+        print("trains", flush=True)
+        time.sleep(60)
+
+tell_errors(train)
+"""
+
+
+def test_a_training_that_is_told_to_end_leaves_no_run_that_runs(project):
+    with subprocess.Popen([sys.executable, "-c", TRAINS], stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout.readline() == "trains\n"
+        training.terminate()
+    assert training.returncode == 128 + 15
+    assert {run.info.status for run in runs(project)[1]} == {"FAILED"}
+
+
 def test_a_deleted_experiment_is_restored(project):
     tracking.send(tracking.Record(key="a", name="a"))
     client, found = runs(project)

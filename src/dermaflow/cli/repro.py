@@ -62,10 +62,14 @@ def _dvc_repro(*words: str) -> tuple[int, bool]:
     ran = False
     command = [sys.executable, "-m", "dvc", "repro", *words]
     with subprocess.Popen(command, cwd=root(), stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout or ():
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            ran |= line.startswith("Running stage ") or "is cached - skipping run" in line
+        try:
+            for line in process.stdout or ():
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                ran |= line.startswith("Running stage ") or "is cached - skipping run" in line
+        except SystemExit:  # told to end: DVC is, too
+            process.terminate()
+            raise
     return process.returncode, ran
 
 

@@ -74,6 +74,14 @@ def read(models: Sequence[str], folds: Sequence[str | int]) -> list[Member]:
     ]
 
 
+def settings(models: Sequence[str], folds: Sequence[str | int]) -> dict[str, Any]:
+    """Return what each model was trained with, as its first member's config.json has it."""
+    return {
+        model: outputs.read_json(outputs.member_dir(model, folds[0]) / "config.json")["model"]
+        for model in models
+    }
+
+
 def natural_prior(cases: pd.DataFrame, view: View) -> Floats:
     """Class frequencies of the training rows, shape (k,), sum 1.
 

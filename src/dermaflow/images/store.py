@@ -140,11 +140,29 @@ def shard_digests(size_dir: Path, releases: Sequence[str]) -> dict[str, dict[str
     """
     found: dict[str, dict[str, Any]] = {}
     for release in releases:
-        for name, count in _index(size_dir / release).items():
+        for name, count in _index(size_dir / release)["shards"].items():
             with _existing(size_dir / release / name).open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
             found[f"{release}/{name}"] = {"sha256": digest, "images": count}
     return found
+
+
+def stored_recipe(size_dir: Path, releases: Sequence[str]) -> dict[str, Any]:
+    """Return how the stored images were made: the keys of `prepare.Recipe` but input_px.
+
+    Raises:
+        DataError: a release is absent, or two were stored in different ways.
+    """
+    found = {release: _index(size_dir / release)["recipe"] for release in releases}
+    first, *others = found
+    for other in others:
+        if found[other] != found[first]:
+            raise DataError(
+                f"{first} and {other} were stored in different ways",
+                str(size_dir),
+                "Run `dvc repro`, which stores both as params.yaml says.",
+            )
+    return dict(found[first])
 
 
 class ShardReader:
@@ -223,7 +241,7 @@ class ShardReader:
     def _open(self) -> None:
         self._where: dict[str, tuple[pa.RecordBatch, int]] = {}
         for release in self.releases:
-            for name, count in _index(self.size_dir / release).items():
+            for name, count in _index(self.size_dir / release)["shards"].items():
                 self._open_shard(_existing(self.size_dir / release / name), count)
 
     def _open_shard(self, path: Path, count: int) -> None:
@@ -296,9 +314,9 @@ def _batch(rows: list[tuple[str, Stored]]) -> pa.RecordBatch:
     return pa.record_batch(arrays, schema=SCHEMA)
 
 
-def _index(folder: Path) -> dict[str, int]:
-    counts: dict[str, int] = json.loads(_existing(folder / INDEX).read_text(encoding="utf-8"))["shards"]
-    return counts
+def _index(folder: Path) -> dict[str, Any]:
+    index: dict[str, Any] = json.loads(_existing(folder / INDEX).read_text(encoding="utf-8"))
+    return index
 
 
 def _existing(path: Path) -> Path:

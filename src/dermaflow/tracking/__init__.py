@@ -122,6 +122,7 @@ class FoldRun:
         self._client: Any = None
         self._run: Any = None
         self._parent: str | None = None
+        self._took_until: int | None = None  # where the same was trained before
         record.tags = {**provenance(), **record.tags}
 
     def __enter__(self) -> Self:
@@ -131,6 +132,8 @@ class FoldRun:
             client, run_id, self._parent = server.open_run(self.record)
             import mlflow  # noqa: PLC0415 - 1.2 s; only where something is tracked
 
+            info = client.get_run(run_id).info
+            self._took_until = info.end_time if info.status == "FINISHED" else None
             mlflow.set_system_metrics_sampling_interval(2)
             self._run = mlflow.start_run(run_id=run_id, log_system_metrics=True)
             self._client = client
@@ -157,6 +160,8 @@ class FoldRun:
             import mlflow  # noqa: PLC0415
 
             mlflow.end_run("FAILED" if kind else "FINISHED")
+            if self._took_until and not kind:  # the same again took no longer
+                mlflow.MlflowClient().set_terminated(self._run.info.run_id, end_time=self._took_until)
             if self._parent:
                 server.end_with_folds(mlflow.MlflowClient(), self._parent)
         except Exception as error:  # noqa: BLE001

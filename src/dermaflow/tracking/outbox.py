@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 import time
 from dataclasses import asdict, replace
@@ -15,6 +16,9 @@ from dermaflow.tracking.record import Record, now_ms
 
 REFUSED: Final = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for what it will not take another time either."""
+
+_HALF_MADE: Final = re.compile(r"table \S+ already exists")
+"""What SQLite says where MLflow makes a table a second time; it can't go on where it stopped."""
 
 
 def _pending() -> Path:
@@ -37,8 +41,10 @@ def keep(record: Record) -> None:
 def send_pending() -> None:
     """Send what is kept, oldest first; what is damaged, or refused for good, is told and set aside.
 
+    One that can't be sent now does not hold up the others, and stays.
+
     Raises:
-        Exception: whatever else MLflow raises; what was not sent stays.
+        Exception: whatever MLflow raises where it does not answer; what was not sent stays.
     """
     if not any(_pending().glob("*.json")):
         return
@@ -46,6 +52,7 @@ def send_pending() -> None:
 
     with FileLock(_pending().parent / "lock"):  # folds may start side by side
         server.answers()  # else what refuses is the server, whatever it is sent
+        failed: Exception | None = None
         for file in sorted(_pending().glob("*.json")):
             try:
                 record = Record(**json.loads(file.read_text(encoding="utf-8")))
@@ -55,13 +62,17 @@ def send_pending() -> None:
                 continue
             try:
                 server.send(_unchanged(record))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever the server does, others go on
                 if getattr(error, "error_code", None) not in REFUSED:
-                    raise
+                    server.answers()  # it is still there: a file is over a proxy's limit, say
+                    failed = failed or error
+                    continue
                 aside = file.rename(file.with_suffix(".refused"))
                 tell(error, f"set aside as {aside.name}")
                 continue
             file.unlink()
+        if failed is not None:
+            tell(failed)
 
 
 def _files(record: Record) -> list[str]:
@@ -93,3 +104,7 @@ def tell(error: Exception, fate: str = "kept in .tracking/pending") -> None:
     """Say on standard error that something was not sent, and what became of it."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     sys.stderr.write(f"tracking: not sent to MLflow ({text}); {fate}, work goes on\n")
+    if _HALF_MADE.search(str(error)):
+        sys.stderr.write(
+            "tracking: mlflow.db was broken off while it was made: remove it, and what waits is sent\n"
+        )

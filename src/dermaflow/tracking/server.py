@@ -265,4 +265,5 @@ def _client() -> Any:  # noqa: ANN401 - mlflow is imported late
 
 
 def _local_uri() -> str:
-    return f"sqlite:///{root() / 'mlflow.db'}"
+    file = str(root() / "mlflow.db").replace("%", "%25").replace("?", "%3F")  # no letters in an address
+    return f"sqlite:///{file}"
