@@ -75,6 +75,16 @@ def test_a_release_that_stores_nothing_is_fine(source, tmp_path):
     assert len(store.ShardReader(tmp_path / "64", ["a"])) == 0
 
 
+def test_the_recipe_of_all_releases_is_one_or_an_error(source, tmp_path):
+    one, other = recipe(), replace(recipe(), crop="full")
+    for name, asked in (("a", one), ("b", one), ("c", other)):
+        written(source, tmp_path / "64" / name, [], asked)
+    told = store.stored_recipe(tmp_path / "64", ["a", "b"])
+    assert told == {key: value for key, value in one.to_json().items() if key != "input_px"}
+    with pytest.raises(DataError, match=r"a and c were stored in different ways\. Run `dvc repro`"):
+        store.stored_recipe(tmp_path / "64", ["a", "b", "c"])
+
+
 def test_a_shard_keeps_size_box_and_scale_and_iterates_in_order(source, tmp_path):
     written(source, tmp_path / "64" / "a", shard_size=5)
     rows = list(store.ShardReader(tmp_path / "64", ["a"]))

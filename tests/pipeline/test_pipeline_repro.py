@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import mlflow
 import pytest
 import torch
 import yaml
@@ -21,6 +22,19 @@ def names(prefix, stages):
 def test_every_stage_runs_and_opens_only_the_params_that_it_declares(finished):
     declared = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     assert {stage.partition("@")[0] for stage in finished.ran} == declared
+
+
+def test_the_runs_name_what_their_models_and_images_were_made_with(finished):
+    finished.run("python", "-c", "from dermaflow import tracking; tracking.flush()")
+    client = mlflow.MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("dermaflow").experiment_id])
+    told = {run.info.run_name: run.data.params for run in runs}
+    asked = finished.params
+    for model in asked["models"]:
+        for run in (model, f"{model} fold {asked['folds'][0]}"):
+            assert told[run]["images.crop"] == asked["images"]["crop"]
+        for run in ("ensemble", f"evaluate {model}"):
+            assert told[run][f"models.{model}.lr"] == str(asked["models"][model]["lr"])
 
 
 def test_a_second_repro_runs_nothing(finished):
