@@ -50,6 +50,7 @@ train: setup ## train folds side by side: make train JOBS=2
 	@dvc repro --quiet certify && dvc repro --quiet inputs
 	@dvc stage list --name-only | grep '^train@' | xargs -P$(or $(JOBS),1) -n1 dvc --wait-for-lock repro -s
 
+# BentoML takes the SIGHUP of a terminal that closes for "load anew": it is told to end. A signal ends the first wait.
 serve: setup ## serve the champion on 127.0.0.1 (PORT=3000)
 	@python -c 'import socket, sys; port = sys.argv[1]; \
 	socket.create_server(("127.0.0.1", int(port))) if port.isdecimal() and int(port) < 65536 else None' "$(PORT)" 2>/dev/null \
