@@ -50,12 +50,14 @@ train: setup ## train folds side by side: make train JOBS=2
 	@dvc repro --quiet certify && dvc repro --quiet inputs
 	@dvc stage list --name-only | grep '^train@' | xargs -P$(or $(JOBS),1) -n1 dvc --wait-for-lock repro -s
 
-# BentoML takes the SIGHUP of a terminal that closes for "load anew": it is told to end. A signal ends the first wait.
+# BentoML takes the SIGHUP of a terminal that closes for "load anew", and overhears what comes while it starts: it is
+# told to end until it has ended. A signal ends the first wait.
 serve: setup ## serve the champion on 127.0.0.1 (PORT=3000)
 	@python -c 'import socket, sys; port = sys.argv[1]; \
 	socket.create_server(("127.0.0.1", int(port))) if port.isdecimal() and int(port) < 65536 else None' "$(PORT)" 2>/dev/null \
 	|| { echo "port $(PORT) is taken, or not for you: make serve PORT=..."; exit 2; }
-	@PORT=$(PORT) setsid bentoml serve --port $(PORT) & server=$$!; trap "kill $$server" HUP INT TERM; \
+	@PORT=$(PORT) setsid bentoml serve --port $(PORT) & server=$$!; \
+	trap "while kill $$server 2>/dev/null; do sleep 1; done" HUP INT TERM; \
 	wait $$server; wait $$server
 
 ui: setup ## open the MLflow UI on 127.0.0.1:5000

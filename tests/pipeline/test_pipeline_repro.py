@@ -34,7 +34,7 @@ def test_the_runs_name_what_their_models_and_images_were_made_with(finished):
         for run in (model, f"{model} fold {asked['folds'][0]}"):
             assert told[run]["images.crop"] == asked["images"]["crop"]
         for run in ("ensemble", f"evaluate {model}"):
-            assert told[run][f"models.{model}.lr"] == str(asked["models"][model]["lr"])
+            assert told[run][f"models.{model}.epochs"] == str(asked["models"][model]["epochs"])
 
 
 def test_a_second_repro_runs_nothing(finished):
