@@ -77,10 +77,13 @@ def test_behind_a_proxys_prefix_all_of_it_works(context, address, image):
     page.goto(f"{address}/derm/")
     assess(page, image)
     page.wait_for_selector("#evidence:visible")
-    page.click("text=About melanoma")
-    page.click("text=API")
-    page.click("text=Assess")
-    page.wait_for_load_state("networkidle")
+    for link in ("text=About melanoma", "text=API", "text=Assess"):
+        page.click(link)
+        page.wait_for_load_state("networkidle")
+        asked = page.eval_on_selector_all(
+            "[href], [src]", "nodes => nodes.map(node => node.href || node.src)"
+        )
+        assert [url for url in asked if not url.startswith(f"{address}/derm/")] == []
     context.unroute_all(behavior="wait")  # else one that is at work falls on the next test
     assert page.url == f"{address}/derm/"
     inside = (f"{address}/derm/", f"blob:{address}")
