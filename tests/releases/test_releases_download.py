@@ -195,11 +195,11 @@ def test_what_is_no_table_does_not_get_its_name(server, tmp_path, body, said):
 def test_what_the_disk_refuses_is_said_at_once(zips, tmp_path):
     (tmp_path / "images.zip.part").mkdir()
     with pytest.raises(DataError, match=r"images\.zip: it can't be written: Is a directory\. Make room"):
-        download.download(2018, tmp_path, [zips], pause_s=60)
+        download.download(2018, tmp_path, [zips], pause_s=3)
     (tmp_path / "images.zip.part").rmdir()
     (tmp_path / "SHA256SUMS.part").mkdir()
     with pytest.raises(DataError, match="it can't be written"):
-        download.download(2018, tmp_path, [zips], pause_s=60)
+        download.download(2018, tmp_path, [zips], pause_s=3)
     assert len(Server.asked) == 2
     (tmp_path / "SHA256SUMS.part").rmdir()
     fetch(zips, tmp_path)
