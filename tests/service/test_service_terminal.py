@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from helpers_service import environment, free_port
@@ -37,6 +38,13 @@ def waits_until(wanted, port, seconds=60):
         time.sleep(0.2)
 
 
+def end_leftovers(port):
+    """Where the test fails, the service would run on."""
+    for process in psutil.process_iter(["cmdline"]):
+        if (process.info["cmdline"] or [])[-3:] == ["serve", "--port", str(port)]:
+            process.terminate()
+
+
 @pytest.mark.parametrize("end", [closed, interrupted])
 def test_the_service_ends_with_its_terminal(champion, tmp_path, end):
     for name in ("champion.json", "bentofile.yaml"):
@@ -51,9 +59,12 @@ def test_the_service_ends_with_its_terminal(champion, tmp_path, end):
     child, opened = pty.fork()
     if not child:
         os.execvpe("bash", ["bash", "--norc", "-i"], env)
-    with os.fdopen(opened, "r+b", buffering=0) as terminal:
-        terminal.write(f"make -C {tmp_path} -f {ROOT / 'Makefile'} serve PORT={port}\n".encode())
-        waits_until(True, port)
-        end(terminal)
-        waits_until(False, port)
+    try:
+        with os.fdopen(opened, "r+b", buffering=0) as terminal:
+            terminal.write(f"make -C {tmp_path} -f {ROOT / 'Makefile'} serve PORT={port}\n".encode())
+            waits_until(True, port)
+            end(terminal)
+            waits_until(False, port)
+    finally:
+        end_leftovers(port)
     os.waitpid(child, 0)
