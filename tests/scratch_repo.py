@@ -57,7 +57,7 @@ if name:
         for part in parts[:-1]:
             place = place.setdefault(part, {{}})
         place[parts[-1]] = value
-    file = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False)
+    file = tempfile.NamedTemporaryFile("w", suffix=".yaml", dir="{shim}", delete=False)
     yaml.safe_dump(kept, file)
     file.close()
     os.environ["DERMAFLOW_PARAMS"] = file.name
@@ -86,7 +86,7 @@ class Repo:
         if shim:
             tool = folder / "shim" / "python"
             tool.parent.mkdir(parents=True)
-            tool.write_text(SHIM.format(python=sys.executable))
+            tool.write_text(SHIM.format(python=sys.executable, shim=tool.parent))
             tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
             path.insert(0, str(tool.parent))
         self.env["PATH"] = os.pathsep.join(path)
