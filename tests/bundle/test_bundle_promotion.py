@@ -205,6 +205,16 @@ def test_a_hold_out_is_the_same_whatever_wrote_its_file_and_in_whatever_order(tw
     assert "another hold-out" not in world.models("promote").stderr
 
 
+@pytest.mark.parametrize("lost", ["balanced_accuracy", "ece", None])
+def test_a_verdict_without_one_of_its_checks_promotes_nothing(world, lost):
+    world.bundle(1)
+    verdict = outputs.read_json(outputs.path("gate.json"))
+    verdict["checks"] = {name: check for name, check in verdict["checks"].items() if lost and name != lost}
+    outputs.write_json(outputs.path("gate.json"), verdict)
+    with pytest.raises(BundleError, match=f"it has no check of {lost or 'balanced_accuracy, melanoma_auc'}"):
+        world.models("promote")
+
+
 def test_limits_that_were_changed_since_the_gate_stop_a_promotion(world):
     world.bundle(1)
     world.params(limits={**LIMITS, "min_macro_auc": 0.99, "max_flipped": 0.1})
@@ -364,15 +374,53 @@ def test_a_bundle_that_was_worse_than_a_champion_is_decided_on_anew_beside_anoth
     assert [found for found, _ in world.line] == [first, third]
 
 
-@pytest.mark.parametrize("lost", ["tiny-0.onnx", modelstore.PREDICTIONS])
-def test_a_bundle_that_the_store_damaged_is_stored_anew_by_promotion(two, lost):
+def cut(file):
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+def mix(file):
+    """Give each image another's answer."""
+    table = pd.read_parquet(file)
+    table["image_id"] = np.roll(table.image_id, 1)
+    table.to_parquet(file)
+
+
+def replace_whole(file):
+    """Put another whole bundle under the tag."""
+    for found in file.parent.glob("tiny-*"):
+        found.unlink()
+    tiny_bundle(file.parent, seed=7)
+
+
+HARM = [
+    ("tiny-0.onnx", Path.unlink),
+    (modelstore.PREDICTIONS, Path.unlink),
+    (modelstore.PREDICTIONS, cut),
+    (modelstore.PREDICTIONS, mix),
+    ("bundle.json", replace_whole),
+]
+
+
+@pytest.mark.parametrize(("name", "harm"), HARM)
+def test_a_bundle_that_the_store_damaged_is_stored_anew_by_promotion(two, name, harm):
     world, _, second = two
-    file = in_store(world.file) / lost
-    file.unlink()
+    file = in_store(world.file) / name
+    whole = file.read_bytes()
+    harm(file)
     assert "is champion" in world.models("promote").stdout
-    assert file.exists()
+    assert file.read_bytes() == whole
     assert world.line[-1] == (second, "2")
     assert champion.load().bundle.digest == second
+
+
+@pytest.mark.parametrize(("name", "harm"), HARM)
+def test_no_bundle_is_compared_with_a_champion_that_the_store_damaged(two, name, harm):
+    world = two[0]
+    harm(in_store(world.file) / name)
+    world.bundle(3)
+    done = world.models("promote")
+    assert "can't be read any more" in done.stderr
+    assert "passed the gate." in done.stdout
 
 
 def test_no_two_bundles_ever_carry_one_version(two):

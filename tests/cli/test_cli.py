@@ -79,6 +79,7 @@ def test_results_show_the_latency_of_their_own_bundle_alone(project):
     scored = {"hold_out": {"cases": 37, **dict.fromkeys(keys, figure)}}
     members = [{"model": "lite0", "file": "lite0.onnx"}]
     bundle = {"digest": "a", "notice": "", "members": members, "inputs": {"holdout": "0"}}
+    bundle["metrics"] = scored["hold_out"]
     files = {"evaluation/lite0/metrics": scored, "ensemble/metrics": scored, "bundle/bundle": bundle}
     for name, value in files.items():
         file = project / f"outputs/{name}.json"
@@ -96,6 +97,12 @@ def test_results_show_the_latency_of_their_own_bundle_alone(project):
     (project / "params.yaml").write_text("models: {lite0: {}, lite1: {}}")
     shutil.copytree(project / "outputs/evaluation/lite0", project / "outputs/evaluation/lite1")
     with pytest.raises(BundleError, match=r"are of lite0, params\.yaml names lite0, lite1\. Run"):
+        results.evaluate()
+    shutil.rmtree(project / "outputs/evaluation/lite1")
+    (project / "params.yaml").write_text("models: {lite0: {}}")
+    scored["hold_out"]["cases"] = 38
+    (project / "outputs/ensemble/metrics.json").write_text(json.dumps(scored))
+    with pytest.raises(BundleError, match=r"others than those in ensemble/metrics\.json"):
         results.evaluate()
 
 

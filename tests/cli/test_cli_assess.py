@@ -84,6 +84,27 @@ def test_figures_are_those_of_the_answers_beside_the_diagnoses(folder, bundles):
     }
 
 
+def test_a_cancer_that_the_bundle_can_not_name_counts_where_it_should_be_referred(folder, bundles):
+    truth = folder / "truth.csv"
+    for code in ("ak", "scc", "nv"):
+        truth.write_text(truth.read_text().replace(f",{code},", ",AKIEC,"))
+    unknown = {"img1", "img3", "img4", "img7", "img9", "img10"}
+    shown = assess(folder, bundles["nine"])
+    assert shown.stderr == f"the bundle does not know the diagnosis of 6: {', '.join(sorted(unknown))}\n"
+    metrics = json.loads((folder / "report/metrics.json").read_text())
+    assert (metrics["cases"], metrics["outside_view"]) == (6, 6)
+    malignant = {image: float(row["malignant_probability"]) for image, row in answers_of(folder).items()}
+    bad = ["img0", "img2", "img6", *unknown]
+    referred = np.mean([malignant[image] >= 0.3 for image in bad])  # the tiny bundle's threshold
+    assert metrics["operating_point"]["sensitivity"]["value"] == pytest.approx(referred, abs=1e-6)
+    page = (folder / "report/report.html").read_text()
+    missed = page.split("Malignant cases that would not be referred")[1].split("</section>")[0]
+    assert {image for image in bad if f"<td>{image}</td>" in missed} == {
+        image for image in bad if malignant[image] < 0.3
+    }
+    assert "<td>AKIEC</td>" in missed
+
+
 def test_images_of_one_patient_lesion_or_file_are_resampled_together(folder, bundles):
     (folder / "images/img11.jpg").write_bytes(picture(0))
     rows = ["image,diagnosis,patient_id,lesion_id"]
@@ -108,6 +129,7 @@ def test_what_is_left_out_is_named(folder, bundles):
     assert shown.exit_code == 1
     assert shown.stderr == (
         "no diagnosis is given of 1: img11\nno image is there of 1: img99\nnot confirmed yet are 1: img0\n"
+        "the bundle does not know the diagnosis of 1: img1\n"
         "not read: img3: neither a JPEG nor a PNG image\n"
     )
     metrics = json.loads((folder / "report/metrics.json").read_text())

@@ -312,6 +312,8 @@ def test_the_share_of_the_hold_out_that_is_declined_is_counted_by_centre(world):
         own = above[centre == name]
         assert (row["cases"], row["false_alarms"]) == (len(own), pytest.approx(own.mean(), abs=1e-6))
     assert set(result.metrics["hold_out"]["out_of_distribution"]) == {"false_alarms", "centres"}
+    none = ood.on_hold_out(near, found, answers.where(np.zeros(len(answers), bool)), FAST)
+    assert (none["false_alarms"]["value"], none["centres"]) == (None, {})
 
 
 def test_another_wanted_sensitivity_moves_the_threshold(world):

@@ -8,8 +8,9 @@ import pytest
 
 from dermaflow.bundle.apply import softmax
 from dermaflow.errors import DataError
-from dermaflow.evaluate import members
+from dermaflow.evaluate import figures, members
 from dermaflow.evaluate.answers import Answers
+from dermaflow.evaluate.params import EvaluateParams
 from dermaflow.taxonomy import EIGHT, NINE, SEVEN
 from tests_predictions import SHARES, made_cases, made_member, made_members
 
@@ -122,6 +123,31 @@ def test_a_coarser_view_sums_probabilities_and_priors_before_dividing():
     assert answers.probability[0] == pytest.approx(np.array([0.1, 0.3, 0, 0.4, 0, 0, 0]) / 0.8)
     ratio = np.array([0.1 / 0.15, 0.3 / 0.4, 0, 0.4 / 0.09, 0, 0, 0])
     assert answers.decision[0] == pytest.approx(ratio / ratio.sum())
+
+
+def test_a_case_whose_diagnosis_only_a_coarser_view_holds_comes_in_there():
+    """AKIEC of 2018, of which nobody said whether it is AK or SCC: the same figures as if one had."""
+    frame = pd.DataFrame(np.array([[0.1, 0.3, 0, 0.2, 0, 0, 0, 0.2, 0.2], SHARES, SHARES, SHARES]))
+    frame.columns = [f"probability_{code}" for code in NINE.classes]
+    frame["image_id"] = ["a", "b", "c", "d"]
+    diagnoses = ["MEL", "UNK", "NV", "SCC"]
+    told = pd.DataFrame({"image_id": list("dcba"), "diagnosis": diagnoses, "group": range(4)})
+    untold = told.replace({"diagnosis": {"SCC": "AKIEC"}})
+    whole, less = (Answers.of(frame, NINE, SHARES, cases) for cases in (told, untold))
+    assert less.cases.image_id.to_list() == ["d", "c", "b"]
+    seven, same = whole.in_view(SEVEN), less.in_view(SEVEN)
+    assert same.target.tolist() == seven.target.tolist() == [0, 1, 3]
+    assert np.array_equal(same.probability, seven.probability)
+    assert same.cases.image_id.to_list() == ["d", "b", "a"]
+    assert less.in_view(EIGHT).cases.image_id.to_list() == ["d", "b"]
+    referred = [
+        {**figures.operating_point(answers, 0.3, EvaluateParams(bootstrap=100)), "malignant_classes": None}
+        for answers in (whole, less)
+    ]
+    assert referred[0] == referred[1]
+    assert referred[0]["sensitivity"]["value"] == 1
+    assert len(less.for_malignancy()) == 4
+    assert len(less.where(np.array([True, True, False])).for_malignancy()) == 2
 
 
 def test_a_finer_view_can_not_be_made():

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from dermaflow import outputs
+from dermaflow.errors import DataError
 from dermaflow.evaluate import figures, members, openings, shortcuts, subgroups
 from dermaflow.evaluate.answers import Answers
 from dermaflow.evaluate.evaluation import evaluate_model, read_funnel
@@ -342,6 +343,10 @@ def test_each_different_answer_to_a_hold_out_counts_once(project):
     assert openings.note(folder, "h", "lite0", other) == 3
     assert openings.note(folder, "another hold-out", "lite0", other) == 1
     assert openings.count(folder, "h") == 3
+    for damaged in ('{"h": [', "[]"):
+        (folder / openings.FILE).write_text(damaged)
+        with pytest.raises(DataError, match=r"openings\.json.*Put a copy back, or remove it: the count"):
+            openings.note(folder, "h", "lite0", first)
 
 
 def test_answers_that_are_noted_side_by_side_all_count(project, monkeypatch):

@@ -51,6 +51,7 @@ def test_one_shared_id_refuses_with_the_overlap(clean, column, word):
         ("near", "1 near-identical pair"),
         ("identical", "1 identical pair"),
         ("official", "1 official duplicate pair"),
+        ("seen", "1 pair of split.same_picture"),
     ],
 )
 def test_one_parted_pair_refuses_with_the_overlap(clean, kind, words):

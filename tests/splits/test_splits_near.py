@@ -101,6 +101,45 @@ def test_the_same_lesion_behind_a_lens_is_confirmed(rng):
     assert (pairs.first.tolist(), pairs.second.tolist()) == ([2], [6])
 
 
+@pytest.mark.parametrize("move", [(0, 2), (-2, 0), (1, -1), (-1, 1)])
+@pytest.mark.parametrize("turn", [0, 5])
+def test_a_copy_cut_out_a_few_hundredths_aside_is_confirmed(rng, move, turn):
+    """The hairs and pores of a picture no longer lie on themselves then."""
+    fine = gaussian_filter(rng.normal(size=(9, 72, 72)), (0, 1.2, 1.2), mode="reflect")
+    coarse = gaussian_filter(rng.normal(size=(9, 72, 72)), (0, 12, 12), mode="reflect")
+    whole = np.clip(128 + 12 * fine / fine.std() + 40 * coarse / coarse.std(), 0, 255)
+    down, right = 4 + move[0], 4 + move[1]
+    moved = near.turned(whole[2:3, down : down + 64, right : right + 64], turn) * 0.8 + 20  # another light
+    images = np.concatenate([whole[:, 4:68, 4:68], moved]).astype(np.uint8)
+    high = near._high_passed(images).reshape(-1, 64, 64)
+    in_place = np.corrcoef(near.turned(high[2:3], turn).ravel(), high[9].ravel())[0, 1]
+    assert 0.3 < in_place < 0.84
+    pairs = near.find(images, 10, 0.84)
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([2], [9])
+    assert pairs.correlation[0] == pytest.approx(1 - near.SHIFTED, abs=0.02)
+
+
+def test_moved_thumbnails_are_those_of_a_slow_search(rng):
+    one = near._high_passed(skins(rng, 30)).reshape(-1, 64, 64)
+    noise = rng.normal(size=one.shape) * np.linspace(0, 15, 30)[:, None, None]
+    other = np.roll(one, (1, -1), (1, 2)) + noise
+    one[20:25, :36] = other[25:, 25:] = 0  # rim; of the last, less than half
+    one, other = (side / np.linalg.norm(side, axis=(1, 2), keepdims=True) for side in (one, other))
+    slow = np.einsum("nij,nij->n", one, other)
+    for n in range(30):
+        if slow[n] < near.SHIFT_FROM or min(np.count_nonzero(one[n]), np.count_nonzero(other[n])) < 2048:
+            continue
+        for down in range(-2, 3):
+            for right in range(-2, 3):
+                rows = np.arange(max(down, 0), 64 + min(down, 0))
+                columns = np.arange(max(right, 0), 64 + min(right, 0))
+                a, b = one[n][np.ix_(rows, columns)], other[n][np.ix_(rows - down, columns - right)]
+                moved = (a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b)
+                slow[n] = max(slow[n], moved - near.SHIFTED)
+    assert near._alike(one.astype(np.float32), other.astype(np.float32)) == pytest.approx(slow, abs=1e-5)
+    assert (slow[:20] > np.einsum("nij,nij->n", one, other)[:20]).any()
+
+
 def test_the_rim_is_what_hangs_on_to_a_dark_corner():
     image = np.full((1, 64, 64), 200, np.uint8)
     image[0, 30:34, 30:34] = 5  # a dark lesion stays

@@ -430,6 +430,20 @@ def test_official_pairs_without_pixels_say_so():
     )
 
 
+def test_pairs_that_people_saw_to_be_one_picture_are_joined_whatever_they_measure():
+    merged = world()
+    before = split(merged, facts_of(merged)).cases
+    a, b = sorted(before[before.group == number].image_id.min() for number in (3, 8))
+    found = split(merged, facts_of(merged), same_picture=[(b, a)])
+    group = found.cases.set_index("image_id").group
+    assert group[a] == group[b]
+    seen = found.pairs[found.pairs.kind == "seen"]
+    assert seen[["image_a", "image_b", "joined"]].to_numpy().tolist() == [[a, b, True]]
+    assert found.ledger["pairs"]["seen"] == 1
+    with pytest.raises(DataError, match=r"split\.same_picture: no release lists ISIC_0\."):
+        split(merged, facts_of(merged), same_picture=[(a, "ISIC_0")])
+
+
 def test_components_are_those_of_a_slow_search():
     rng = np.random.default_rng(4)
     first, second = rng.integers(0, 60, (2, 35))

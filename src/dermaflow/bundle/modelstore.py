@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dermaflow import outputs
 from dermaflow.bundle import card
 from dermaflow.bundle import format as bundle_format
 from dermaflow.errors import BundleError
@@ -20,13 +21,16 @@ _ANEW = "Promote it again: `dvc repro && dermaflow models promote`."
 
 
 def is_whole(tag: str) -> bool:
-    """Tell whether BentoML's store still holds a promoted bundle undamaged, with its predictions."""
+    """Tell whether BentoML's store still holds a promoted bundle undamaged, with its own predictions."""
+    import pandas as pd  # noqa: PLC0415 - the service needs none
+
     try:
         folder = Path(_get(tag).path)
-        bundle_format.read(folder)
-    except BundleError:
+        bundle = bundle_format.read(folder)
+        kept = outputs.ensemble_predictions.content(pd.read_parquet(folder / PREDICTIONS))
+    except (BundleError, OSError, ValueError, KeyError):  # ArrowInvalid is a ValueError
         return False
-    return (folder / PREDICTIONS).exists()
+    return tag.endswith(f":{bundle.digest[:12]}") and kept == bundle.inputs.get("ensemble_predictions")
 
 
 def read(record: Mapping[str, Any]) -> bundle_format.Bundle:

@@ -83,8 +83,8 @@ def require_match(
 
     Raises:
         BundleError: the params name another lineage or say otherwise whether it is drawn, the lineage's
-            champion is drawn and this one real or the other way round, the gate judged another bundle or by
-            other limits, or a table is not the one that the bundle was made from.
+            champion is drawn and this one real or the other way round, the gate judged another bundle, by
+            other limits or not by all, or a table is not the one that the bundle was made from.
     """
     for key in ("name", "demo"):
         wanted, built = (json.dumps(getattr(of, key)).strip('"') for of in (registry, bundle))
@@ -106,7 +106,13 @@ def require_match(
         raise BundleError(
             f"it does not judge the present bundle, {bundle.digest[:12]}", "gate.json", "Run `dvc repro`."
         )
-    other = [name for name, check in gated["checks"].items() if check["limit"] != gate.limit(name, limits)]
+    checks = gated.get("checks", {})
+    missing = [name for name in gate.ALWAYS if name not in checks]
+    if missing:
+        raise BundleError(
+            f"it is damaged: it has no check of {first_ten(missing)}", "gate.json", "Run `dvc repro`."
+        )
+    other = [name for name, check in checks.items() if check["limit"] != gate.limit(name, limits)]
     if other:
         raise BundleError(
             f"it went by other limits than params.yaml has now: {first_ten(other)}",

@@ -92,6 +92,7 @@ def assess(
     _tell("no diagnosis is given of", [image for image in files if image not in named])
     _tell("no image is there of", [image for image in known if image not in files])
     _tell("not confirmed yet are", unconfirmed)
+    _tell("the bundle does not know the diagnosis of", sorted({*cases.image_id} - {*answers.cases.image_id}))
     for name, reason in problems:
         sys.stderr.write(f"not read: {name}: {reason}\n")
     print(f"{out / 'report.html'}: {len(answers)} images, not a medical device. {loaded.bundle.notice}")

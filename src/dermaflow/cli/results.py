@@ -31,6 +31,10 @@ def evaluate() -> None:
             "outputs/bundle",
             "Run `dvc repro`.",
         )
+    if bundle["metrics"] != metrics["ensemble"]:
+        raise BundleError(
+            "its figures are others than those in ensemble/metrics.json", "outputs/bundle", "Run `dvc repro`."
+        )
     sizes = _sizes(bundle)
     latency = _latencies_ms(bundle["digest"])
     heads = ("", "balanced accuracy", "melanoma AUC", "macro AUC", "MB", "latency ms")

@@ -88,6 +88,7 @@ def _unlike(bundle: Bundle, answers: Answers, params: EvaluateParams) -> dict[st
 
 def _missed(bundle: Bundle, answers: Answers) -> str:
     """Return a table of the malignant cases that would not be referred, the least suspected first."""
+    answers = answers.for_malignancy()
     probability = answers.malignant_probability
     rows = np.flatnonzero(answers.malignant & (probability < bundle.decision["malignant_threshold"]))
     if not rows.size:
@@ -152,7 +153,10 @@ def _headline(metrics: Mapping[str, Any]) -> str:
             f"it does not compare with that of the {BEFORE}."
         )
     if metrics["outside_view"]:
-        text += f" {metrics['outside_view']} images have a diagnosis that it does not know, and are left out."
+        text += (
+            f" {metrics['outside_view']} images have a diagnosis that it does not know, and are left out "
+            "(AKIEC where it tells AK from SCC counts as malignant under When to refer)."
+        )
     return text
 
 

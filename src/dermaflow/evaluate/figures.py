@@ -99,11 +99,12 @@ def per_class(answers: Answers) -> dict[str, dict[str, float | int | None]]:
 
 
 def operating_point(answers: Answers, threshold: float, params: EvaluateParams) -> dict[str, Any]:
-    """What a fixed threshold on the malignant probability does on these cases.
+    """What a fixed threshold on the malignant probability does on these cases, malignant ones aside included.
 
     Returns:
         sensitivity and specificity for malignant diagnoses with intervals, and the share referred.
     """
+    answers = answers.for_malignancy()
     weights = weights_of(answers, params)
     referred = answers.malignant_probability >= threshold
     truth = answers.malignant

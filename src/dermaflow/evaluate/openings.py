@@ -12,6 +12,7 @@ from typing import Any, Final
 from filelock import FileLock
 
 from dermaflow import outputs
+from dermaflow.errors import DataError
 
 FILE: Final = "hold_out/openings.json"
 TELLING: Final = ("balanced_accuracy", "melanoma_auc", "log_loss")
@@ -48,6 +49,15 @@ def count(folder: Path, holdout: str) -> int:
 
 
 def read(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return all scorings by the hold-out's content."""
+    """Return all scorings by the hold-out's content.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     file = folder / FILE
-    return outputs.read_json(file) if file.exists() else {}
+    try:
+        return outputs.read_json(file) if file.exists() else {}
+    except DataError as error:
+        raise DataError(
+            error.what, error.where, "Put a copy back, or remove it: the count of openings begins anew then."
+        ) from None

@@ -143,7 +143,7 @@ pairs = Table(
     {
         "image_a": _ID,
         "image_b": _ID,
-        "kind": Column("str", "official, identical or near"),
+        "kind": Column("str", "official, seen, identical or near"),
         "hamming": Column("int16", "bits between the hashes; -1: not compared"),
         "correlation": Column("float32", "of the high-passed thumbnails, three decimals; -1: not compared"),
         "joined": Column("bool", "the pair was confirmed and its groups joined"),

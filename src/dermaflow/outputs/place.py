@@ -135,10 +135,11 @@ def read_json(source: Path) -> dict[str, Any]:
         raise DataError("no such file", name_of(source), "Run `dvc repro`, which makes it.")
     try:
         value: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+        wrong = None if isinstance(value, dict) else "no JSON object"
     except ValueError as error:
-        raise DataError(
-            f"not valid JSON: {error}", name_of(source), "Remove it; `make repro` makes it."
-        ) from None
+        wrong = f"not valid JSON: {error}"
+    if wrong:
+        raise DataError(wrong, name_of(source), "Remove it; `make repro` makes it.")
     return value
 
 

@@ -84,13 +84,16 @@ class Table:
             for batch in file.iter_batches(_BLOCK_ROWS, columns=[column], use_threads=False):
                 yield batch.column(0).to_pylist()
 
-    def content(self) -> str:
+    def content(self, frame: "pd.DataFrame | None" = None) -> str:
         """Digest of the rows, in whatever order they stand and whatever library wrote the file.
+
+        Args:
+            frame: of a copy that lies elsewhere.
 
         Raises:
             DataError: the file is absent.
         """
-        frame = self.read()
+        frame = self.read() if frame is None else frame
         text = frame.sort_values(next(iter(self.columns)), kind="stable").to_csv(index=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -20,12 +20,14 @@ _PLURAL: Final = {
     "lesion": "lesions",
     "group": "groups",
     "official": "official duplicate pairs",
+    "seen": "pairs of split.same_picture",
     "identical": "identical pairs",
     "near": "near-identical pairs",
 }
 _SINGULAR: Final = {
     **{kind: kind for kind in KINDS},
     "official": "official duplicate pair",
+    "seen": "pair of split.same_picture",
     "identical": "identical pair",
     "near": "near-identical pair",
 }

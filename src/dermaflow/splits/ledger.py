@@ -9,7 +9,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-KINDS: Final = ("patient", "lesion", "group", "official", "identical", "near")
+PAIRS: Final = ("official", "seen", "identical", "near")
+"""Who says that two images are the same picture: a release, people (split.same_picture), bytes or pixels."""
+
+KINDS: Final = ("patient", "lesion", "group", *PAIRS)
 """What must not be shared: ids, and pairs of the same picture."""
 
 
@@ -43,7 +46,7 @@ def overlaps(
     for names in (place, train):
         shared = {kind: _shared_ids(kept[f"{kind}_id"], names) for kind in ("patient", "lesion")}
         shared["group"] = _shared_ids(kept["group"], names)
-        for kind in ("official", "identical", "near"):
+        for kind in PAIRS:
             shared[kind] = _parted(joined[joined["kind"] == kind], names)
         for a, b in combinations(sorted(set(names), key=_order), 2):
             entries.append({"a": a, "b": b, **{kind: shared[kind].get((a, b), 0) for kind in KINDS}})

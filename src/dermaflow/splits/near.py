@@ -2,7 +2,9 @@
 
 A hash alone does not do on skin: images of unlike lesions lie within 4 bits. So a pair is a candidate if
 its 64-bit pHashes differ in at most `near_hamming` bits in one of the 8 orientations (4 turns, each also
-mirrored), and is confirmed if the high-passed 64 x 64 thumbnails correlate by `near_correlation` there.
+mirrored), and is confirmed if the high-passed 64 x 64 thumbnails correlate by `near_correlation` there, or
+by SHIFTED more when one is moved by up to SHIFT_PX: what is finer than a quarter of the thumbnail does not
+correlate with itself a few hundredths of the side away (docs/decisions/0004).
 
 In: thumbnails. Out: pairs. Knows no labels. pHash: the 8 x 8 lowest DCT coefficients against their median
 (Zauner 2010). All 8 orientations follow from one transform: a mirror changes the sign of the odd
@@ -16,7 +18,7 @@ Thumbnails are read a block at a time, first all of them, then those of candidat
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +33,18 @@ SIGMA_PX: Final = 4.0
 
 NARROW: Final = 0.05
 """Candidates this far below the correlation limit are kept as narrowly refused, to be looked at."""
+
+SHIFT_PX: Final = 2
+"""How far a thumbnail is moved each way, in its pixels: 3 % of the side."""
+
+SHIFTED: Final = 0.055
+"""By so much more must a moved thumbnail correlate: it is the best of 24 places."""
+
+SHIFT_FROM: Final = 0.3
+"""Pairs that correlate by less in place are not moved: no such one was confirmed."""
+
+SHIFT_RIM: Final = 0.5
+"""Pairs of which one is rim to a larger share are not moved: what is left are tubes, all of them round."""
 
 RANGE: Final = 4
 """Grey levels between the darkest and the brightest pixel: with less there is nothing to compare."""
@@ -69,7 +83,8 @@ class Pairs:
     Attributes:
         first, second: shape (n,), positions.
         hamming: shape (n,), bits between the hashes in the orientation of the best correlation.
-        correlation: shape (n,), of the high-passed thumbnails, best of 8 orientations.
+        correlation: shape (n,), of the high-passed thumbnails, best of 8 orientations; where one had to be
+            moved, less SHIFTED.
         compared: number of thumbnails that show enough to be compared.
     """
 
@@ -356,9 +371,34 @@ def _correlations(
                 which = np.flatnonzero(turn[inside] == number)
                 for start in range(0, len(which), 2048):
                     part = which[start : start + 2048]
-                    values[inside[part]] = np.einsum(
-                        "nij,nij->n", turned(high[a[part]], number), high_b[b[part]]
-                    )
+                    values[inside[part]] = _alike(turned(high[a[part]], number), high_b[b[part]])
+    return values
+
+
+def _alike(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Correlate thumbnails pair by pair, in place and moved.
+
+    Args:
+        one: shape (n, 64, 64), high-passed, of norm 1.
+        other: the same.
+
+    Returns:
+        Shape (n,).
+    """
+    values: NDArray[np.float32] = np.einsum("nij,nij->n", one, other)
+    near = np.flatnonzero(values >= SHIFT_FROM)
+    for side in (one, other):
+        seen = np.count_nonzero(side[near], axis=(1, 2)) / SIDE**2  # the rim is zero
+        near = near[seen >= 1 - SHIFT_RIM]
+    one, other = one[near], other[near]
+    best = values[near] + SHIFTED
+    moves = range(-SHIFT_PX, SHIFT_PX + 1)
+    for down, right in product(moves, moves):
+        a = one[:, max(down, 0) : SIDE + min(down, 0), max(right, 0) : SIDE + min(right, 0)]
+        b = other[:, max(-down, 0) : SIDE + min(-down, 0), max(-right, 0) : SIDE + min(-right, 0)]
+        power = np.einsum("nij,nij->n", a, a) * np.einsum("nij,nij->n", b, b)
+        best = np.maximum(best, np.einsum("nij,nij->n", a, b) / np.sqrt(np.maximum(power, 1e-12)))
+    values[near] = best - SHIFTED
     return values
 
 

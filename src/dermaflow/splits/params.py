@@ -31,6 +31,8 @@ class SplitParams(Params):
     """Bits: most that the hashes of a candidate pair may differ in; above 10 all skin looks alike."""
     near_correlation: Annotated[float, Field(gt=0, le=1)] = 0.84
     """Of the high-passed thumbnails: from here on a candidate is confirmed and the groups are joined."""
+    same_picture: tuple[tuple[str, str], ...] = ()
+    """Pairs of image ids that people saw to be one picture: joined whatever they measure."""
     max_group: Annotated[int, Field(ge=1)] = 200
     """Images: a larger group stops the stage (the largest patient of 2020 has 115)."""
     conflicts: Literal["drop", "error"] = "drop"

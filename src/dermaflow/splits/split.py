@@ -138,13 +138,31 @@ def _pairs(
     ]
     known = rows["duplicate_of"].isin(set(ids))
     official = _named(rows["duplicate_of"][known], rows["image_id"][known], "official", NOT_COMPARED)
-    frames.append(_measured(official, frames[0]))
+    frames += [_measured(named, frames[0]) for named in (official, _seen(rows["image_id"], params))]
     # Files that do not decode are often empty, or one and the same error page.
     first, second = groups.same(rows["sha256"].where(rows["readable"].eq(other=True)))
     frames.append(_named(rows["image_id"].iloc[first], rows["image_id"].iloc[second], "identical", 0))
     stacked = pd.concat(frames, ignore_index=True).sort_values(["kind", "image_a", "image_b"])
     compared = {"images": len(rows), "with_pixels": found.compared}
     return outputs.pairs.check(stacked), compared
+
+
+def _seen(ids: "pd.Series[str]", params: SplitParams) -> pd.DataFrame:
+    """Return the pairs that people saw to be one picture.
+
+    Raises:
+        DataError: an image of them is in no release.
+    """
+    sides = np.array(params.same_picture, dtype=object).reshape(-1, 2)
+    strange = sorted({*sides.ravel()} - {*ids})
+    if strange:
+        raise DataError(
+            f"no release lists {first_ten(strange)}",
+            "params.yaml: split.same_picture",
+            "Mend the ids, or remove the pairs.",
+        )
+    first, second = (pd.Series(side, dtype="str") for side in np.sort(sides, axis=1).T)
+    return _named(first, second, "seen", NOT_COMPARED)
 
 
 def _named(first: "pd.Series[str]", second: "pd.Series[str]", kind: str, bits: int) -> pd.DataFrame:
@@ -252,8 +270,7 @@ def _ledger(
         },
         "compared": compared,
         "pairs": {
-            "official": int((pairs["kind"] == "official").sum()),
-            "identical": int((pairs["kind"] == "identical").sum()),
+            **{kind: int((pairs["kind"] == kind).sum()) for kind in ledger.PAIRS if kind != "near"},
             "near_confirmed": int(near_pairs["joined"].sum()),
             "near_narrowly_refused": int((~near_pairs["joined"]).sum()),
         },
