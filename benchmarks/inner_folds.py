@@ -210,6 +210,9 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ["DERMAFLOW_ROOT"] = str(asked.project)
     search = yaml.safe_load(asked.search.read_text(encoding="utf-8"))
+    strange = sorted({*(asked.only or [])} - {*search["tries"]})
+    if strange:
+        parser.error(f"{asked.search} has no try {', '.join(strange)}; it has {', '.join(search['tries'])}")
     cases = outputs.cases.read()
     cases = cases[(cases.split == "train") & cases.store.isin(search["stores"])].reset_index(drop=True)
 

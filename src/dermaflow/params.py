@@ -166,6 +166,8 @@ def _explain(error: ValidationError, where: str, path: Path) -> ParamsError:
     if first["type"] == "missing":
         return ParamsError(f"{key} is missing", path.name, "Add it; presets/sample.yaml shows it.")
     value = first["input"]
+    if first["type"] == "value_error" and isinstance(value, dict):  # of several keys together
+        return ParamsError(f"{key}: {first['ctx']['error']}", path.name, f"Change one of them below {key}.")
     remedy = f"Set {key} to a value that fits."
     if isinstance(value, int | float) and first["msg"].endswith("less than or equal to 1"):
         remedy = f"Set {key} to a share from 0 to 1."

@@ -91,7 +91,7 @@ def test_outside_a_project_or_with_params_that_lack_a_key_there_is_one_line(proj
         ("gate.min_macro_auc", 1.4, "gate.min_macro_auc is 1.4"),
         ("augment.cutout.p", "often", "augment.cutout.p is 'often'"),
         ("releases", ["isic2017"], "releases names isic2017, which data/ does not hold"),
-        ("patience", 40, "params.yaml: patience is no section. Indent it"),
+        ("patience", 40, "params.yaml: patience is no section. Mend its spelling, indent it"),
         ("models", {"lite0.5": {}}, "models names lite0.5"),
         ("models", {"x;touch f": {}}, "models names x;touch f"),
         ("sizes", [96, 0], "sizes names 0. Write 32 to 2048 pixels"),

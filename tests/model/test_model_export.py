@@ -120,6 +120,14 @@ def test_work_is_counted_in_multiply_adds():
     assert export.multiply_adds(made("tf_efficientnet_lite0", 224), 224) == pytest.approx(385e6, rel=0.06)
 
 
+def test_an_attentions_products_are_counted(monkeypatch):
+    """Of 197 tokens of 192 channels with each other, twice in each of 12 blocks."""
+    network = made("vit_tiny_patch16_224", 224)
+    counted = export.multiply_adds(network, 224)
+    monkeypatch.setattr(export, "_unfused", lambda network: network)
+    assert counted - export.multiply_adds(network, 224) == 12 * 2 * 197**2 * 192
+
+
 def test_parameters_are_counted():
     assert export.parameters(torch.nn.Linear(3, 2)) == 8
 
@@ -131,9 +139,11 @@ def named_by_presets():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", [*named_by_presets(), "resnet18", "convnext_atto", "test_vit"])
+@pytest.mark.parametrize(
+    "backbone", [*named_by_presets(), "resnet18", "convnext_atto", "test_vit", "maxvit_rmlp_pico_rw_256"]
+)
 def test_every_backbone_of_the_presets_and_other_families_export(backbone, tmp_path):
-    px = 160 if "vit" in backbone else 96
+    px = {"test_vit": 160, "maxvit_rmlp_pico_rw_256": 256}.get(backbone, 96)
     network = made(backbone, px)
     export.export(network, px, tmp_path / "family.onnx")
     assert_parity(network, tmp_path / "family.onnx", px)

@@ -143,7 +143,12 @@ def test_a_name_that_timm_has_renamed_and_a_family_without_stages_are_built():
 
 @pytest.mark.parametrize(
     ("backbone", "changes"),
-    [("pit_ti_224", {"frozen_stages": 1}), ("pit_ti_224", {"layer_decay": 0.8}), ("coat_lite_tiny", {})],
+    [
+        ("pit_ti_224", {"frozen_stages": 1}),
+        ("pit_ti_224", {"layer_decay": 0.8}),
+        ("coat_lite_tiny", {}),
+        ("hrnet_w18_small", {"early_px": 100, "early_epochs": 1}),
+    ],
 )
 def test_a_backbone_that_can_not_be_used_is_refused_by_its_name(backbone, changes):
     with pytest.raises(TrainingError, match=f"{backbone} does not fit this network"):
@@ -154,6 +159,7 @@ def test_patches_that_would_leave_the_border_unseen_are_refused():
     with pytest.raises(TrainingError, match=r"patches of 16 px, .* not see the last 8 of 200.*multiple"):
         made(backbone="vit_tiny_patch16_224", stored_px=200, input_px=200)
     assert made(backbone="vit_tiny_patch16_224", stored_px=96, input_px=96).width == 192
+    assert made(backbone="pvt_v2_b0").width == 256  # its patches overlap, and reach over the border
 
 
 def test_what_learns_is_in_training_whatever_its_root_owns():

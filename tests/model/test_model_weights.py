@@ -73,6 +73,26 @@ def test_a_file_of_weights_is_read_in_both_formats(kind, tmp_path):
     assert all(torch.equal(value, one.state_dict()[name]) for name, value in two.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", ["w.safetensors", "w.pth"])
+def test_weights_that_are_no_fractions_are_refused(kind, tmp_path):
+    model, file = timm.create_model(TINY, num_classes=0), tmp_path / kind
+    for wrong in (torch.full_like(model.conv_stem.weight, torch.nan), model.conv_stem.weight.to(torch.int8)):
+        state = {**model.state_dict(), "conv_stem.weight": wrong}
+        (save_file if kind.endswith("safetensors") else torch.save)(state, file)
+        with pytest.raises(TrainingError, match=r"1 tensors hold no finite fractions: conv_stem\.weight"):
+            weights.load(timm.create_model(TINY, num_classes=0), TINY, f"file:{file}")
+
+
+def test_a_file_with_a_byte_that_changed_is_refused(tmp_path):
+    model, file = timm.create_model(TINY, num_classes=0), tmp_path / "w.pth"
+    torch.save(model.state_dict(), file)
+    whole = file.read_bytes()
+    at = whole.index(model.conv_head.weight.detach().numpy().tobytes()) + 1000
+    file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(TrainingError, match="is not as it was written"):
+        weights.load(model, TINY, f"file:{file}")
+
+
 def test_what_is_no_weights_says_so(tmp_path):
     model = timm.create_model(TINY, num_classes=0)
     with pytest.raises(TrainingError, match="no such file"):

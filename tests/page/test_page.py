@@ -266,10 +266,11 @@ def test_no_image_and_an_impossible_age_are_said_before_anything_is_sent(page, c
     page.click("#assess")
     assert page.inner_text("#error") == "Choose an image first."
     page.set_input_files("#image", image)
-    for age in ("130", "-1", "4,5,5", "1.000,5", "1,200", "55.", "old", "0x20", "1e1"):
+    for age in ("130", "-1", "4,5,5", "1.000,5", "1,200", "55.", "old", "0x20", "1e1", "5.125"):
         page.fill("#age", age)
         page.click("#assess")
-        assert page.inner_text("#error") == "Age must be a number of years from 0 to 120."
+        wanted = "Age must be a number of years from 0 to 120, with two decimals at most."
+        assert (page.inner_text("#error"), page.input_value("#age")) == (wanted, age)
         assert page.evaluate("document.activeElement.id") == "age"
         assert page.get_attribute("#age", "aria-invalid") == "true"
     assert page.get_attribute("#age", "aria-errormessage") == "error"
@@ -571,6 +572,42 @@ def test_an_answer_that_never_comes_is_given_up(page, image):
     page.wait_for_selector("#error:visible")
     assert page.inner_text("#error").startswith("No answer within 65 seconds.")
     assert page.evaluate("window.waited") == 65_000
+
+
+def test_an_answer_whose_end_never_comes_is_given_up(page, image):
+    page.evaluate(
+        """() => {
+            window.fetch = async (path, { signal }) => ({
+                ok: true,
+                text: () => new Promise((_, lost) => {
+                    signal.addEventListener("abort", () => lost(signal.reason));
+                }),
+            });
+            const wait = window.setTimeout;
+            window.setTimeout = (work, ms) => wait(work, Math.min(ms, 50));
+        }"""
+    )
+    page.set_input_files("#image", image)
+    page.click("#assess")
+    page.wait_for_selector("#error:visible")
+    assert page.inner_text("#error").startswith("No answer within 65 seconds.")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, "<!doctype html><title>Sign in</title>", "What came back is no answer of this service."),
+        (200, "null", "What came back is no answer of this service."),
+        (200, '{"top3": [', "What came back is no answer of this service."),
+        (502, "null", "The service answered with status 502."),
+    ],
+)
+def test_what_is_no_answer_of_the_service_is_said_in_words(page, image, status, body, said):
+    page.route("**/predict", lambda route: route.fulfill(status=status, body=body))
+    page.set_input_files("#image", image)
+    page.click("#assess")
+    page.wait_for_selector("#error:visible")
+    assert page.inner_text("#error").startswith(said)
 
 
 @pytest.mark.parametrize("context", [{"java_script_enabled": False}], indirect=True)

@@ -50,8 +50,10 @@ def test_the_champion_is_loaded_by_its_exact_tag(record):
 def test_a_tag_that_is_gone_from_the_store_is_an_error(root, record, monkeypatch):
     monkeypatch.setenv("DERMAFLOW_ROOT", str(root))
     (root / "champion.json").write_text(json.dumps({**record, "tag": "tiny-demo:000000000000"}))
-    with pytest.raises(BundleError, match="tiny-demo:000000000000 is not in BentoML's store"):
+    with pytest.raises(BundleError, match="tiny-demo:000000000000 is not in BentoML's store") as raised:
         champion.load()
+    assert "Set BENTOML_HOME" in str(raised.value)
+    assert "models serve" not in str(raised.value)  # which needs it as well
 
 
 def test_a_store_that_another_user_may_not_read_is_an_error_with_its_remedy(root, record, monkeypatch):

@@ -133,9 +133,13 @@ def test_a_state_is_replaced_whole_and_a_damaged_one_is_named(tmp_path):
     resume.save(tmp_path, {"epoch": 2})
     assert resume.load(tmp_path) == {"epoch": 2}
     file = tmp_path / resume.FILE
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(TrainingError, match="Remove it; the training then starts over"):
-        resume.load(tmp_path)
+    resume.save(tmp_path, {"weight": torch.arange(1000.0)})
+    whole = file.read_bytes()
+    at = whole.index(torch.arange(1000.0).numpy().tobytes()) + 2000
+    for damaged in (whole[:100], whole[:at] + bytes(512) + whole[at + 512 :], whole[:-1]):
+        file.write_bytes(damaged)
+        with pytest.raises(TrainingError, match="Remove it; the training then starts over"):
+            resume.load(tmp_path)
     assert resume.load(tmp_path / "absent") is None
 
 
@@ -215,6 +219,14 @@ def test_bf16_trains_and_returns_float32_weights(fresh_accelerate, run, tiny_mod
 def test_a_loss_that_is_no_number_stops_with_its_step(run, monkeypatch):
     monkeypatch.setattr(loop.Fitting, "one_step", lambda *_: float("nan"))
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1\. Lower models"):
+        run()
+
+
+def test_an_answer_that_is_no_number_is_no_best_epoch(run, monkeypatch):
+    monkeypatch.setattr(loop, "validate", lambda *_, **__: np.full((4, 9), np.nan))
+    with pytest.raises(
+        TrainingError, match=r"validation after epoch 1: an answer is no number\. Lower models"
+    ):
         run()
 
 

@@ -144,6 +144,23 @@ def test_two_trainings_write_the_same_bytes_without_time_or_path(train, tmp_path
     assert "images_per_second" not in (tmp_path / "a" / "history.csv").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", '{"model": {'),
+        ("config.json", "{}"),
+        ("config.json", '{"model": {"layers": 3}, "view": "isic2018"}'),
+        ("weights.safetensors", None),
+    ],
+)
+def test_a_damaged_member_is_named(trained, tmp_path, name, content):
+    write_member(trained, tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:-100] if content is None else content.encode())
+    with pytest.raises(TrainingError, match=rf"{name} .*Run `dvc repro`"):
+        load_member(tmp_path)
+
+
 def test_a_member_that_lacks_a_file_or_does_not_fit_is_named(trained, tmp_path):
     with pytest.raises(TrainingError, match=r"no config\.json there"):
         load_member(tmp_path)

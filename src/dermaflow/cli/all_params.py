@@ -34,7 +34,7 @@ def check() -> None:
         raise ParamsError(
             f"{first_ten(strange)} is no section",
             params.FILE,
-            "Indent it below the section that it belongs to, or remove it.",
+            "Mend its spelling, indent it below the section that it belongs to, or remove it.",
         )
     releases, sizes, folds, models = map(params.names, ("releases", "sizes", "folds", "models"))
     for kind in SECTIONS:

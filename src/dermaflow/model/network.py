@@ -158,8 +158,11 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
             "Set it to null, and early_epochs to 0.",
         )
     backbone = timm.create_model(params.backbone, num_classes=0, **fixed)
-    side = getattr(getattr(backbone, "patch_embed", None), "patch_size", 1)
+    patches = getattr(backbone, "patch_embed", None)
+    side = getattr(patches, "patch_size", 1)
     side = side[0] if isinstance(side, tuple) else int(side)
+    if getattr(getattr(patches, "proj", None), "padding", (0, 0)) != (0, 0):
+        side = 1  # PVT: they overlap, and the border is padded
     if params.input_px % side:
         raise TrainingError(
             f"{params.backbone} cuts images into patches of {side} px, and would not see the last "
@@ -181,17 +184,17 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
         raise TrainingError(
             f"{params.backbone} does not fit this network ({type(error).__name__}: {error})",
             "models.<name>.backbone",
-            "Take another one; at another input_px, with frozen_stages 0 and layer_decay 1, it may fit.",
+            "Take another one; with other input_px or early_px, frozen_stages 0 and layer_decay 1 it may fit.",
         ) from None
     return network
 
 
 def _try(network: Network, params: ModelParams) -> None:
-    """Show a fresh network one image, so that a backbone that can't be used fails before any training."""
-    image = torch.zeros(1, params.input_px, params.input_px, 3, dtype=torch.uint8)
+    """Show a fresh network an image of each size, so that what can't be used fails before any training."""
     network.eval()
     with torch.no_grad():
-        network(image, torch.zeros(1, len(FEATURES)))
+        for px in filter(None, (params.input_px, params.early_px)):
+            network(torch.zeros(1, px, px, 3, dtype=torch.uint8), torch.zeros(1, len(FEATURES)))
     network.train()
 
 

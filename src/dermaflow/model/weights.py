@@ -7,9 +7,10 @@ word. What gives it away is the order, which both models share; so names, shapes
 """
 
 import importlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import timm
 import torch
@@ -111,7 +112,8 @@ def place(model: nn.Module, found: Mapping[str, Tensor], backbone: str, *, order
             otherwise).
 
     Raises:
-        TrainingError: a tensor is missing, left over, of another shape, or out of order.
+        TrainingError: a tensor is missing, left over, of another shape or out of order, or holds no finite
+            fractions.
     """
     wanted = model.state_dict()
     heads = _classifier_keys(model)
@@ -132,7 +134,37 @@ def place(model: nn.Module, found: Mapping[str, Tensor], backbone: str, *, order
     if ordered and list(state) != list(wanted):
         wrong = [a for a, b in zip(wanted, state, strict=True) if a != b]
         raise TrainingError(f"tensors out of order: {first_ten(wrong)}", f"weights of {backbone}", remedy)
+    spoilt = [
+        key for key, tensor in state.items() if wanted[key].is_floating_point() and not _is_finite(tensor)
+    ]
+    if spoilt:
+        raise TrainingError(
+            f"{len(spoilt)} tensors hold no finite fractions: {first_ten(spoilt)}",
+            f"weights of {backbone}",
+            "Take the file again from where it came; quantised weights can't be trained.",
+        )
     model.load_state_dict(state, strict=True)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool(tensor.isfinite().all())
+
+
+def unpickled(file: Path) -> Any:  # noqa: ANN401 - whatever was saved
+    """Read what torch.save wrote, tensors and plain values alone.
+
+    Its checksums, which torch does not look at, must hold.
+
+    Raises:
+        Exception: the file is damaged or holds something else; torch raises what the zip, the pickle or the
+            disk does.
+    """
+    if zipfile.is_zipfile(file):  # torch wrote another format before 2020
+        with zipfile.ZipFile(file) as whole:
+            spoilt = whole.testzip()
+        if spoilt:
+            raise zipfile.BadZipFile(f"{spoilt} is not as it was written")
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _classifier_keys(model: nn.Module) -> tuple[str, ...]:
@@ -175,7 +207,7 @@ def _read(file: Path) -> StateDict:
             from safetensors.torch import load_file  # noqa: PLC0415 - one of two formats
 
             return dict(load_file(file))
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = unpickled(file)
         if not isinstance(state, dict) or not all(
             isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
         ):

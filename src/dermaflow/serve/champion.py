@@ -86,7 +86,12 @@ def _promoted() -> Loaded:
     try:
         folder = Path(bentoml.models.get(tag).path)
     except NotFound:
-        raise BundleError(f"the bundle {tag} is not in BentoML's store", FILE, REMEDY) from None
+        raise BundleError(
+            f"the bundle {tag} is not in BentoML's store",
+            FILE,
+            "Set BENTOML_HOME to the store that holds it, or promote it again: `make repro`, or "
+            "`dermaflow models promote` after `dvc repro`.",
+        ) from None
     except (BentoMLException, ValueError) as error:
         raise BundleError(f"the tag {tag} is none of BentoML's: {error}".rstrip("."), FILE, REMEDY) from None
     except OSError as error:  # BentoML lets nobody in but who promoted

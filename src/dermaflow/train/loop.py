@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ from dermaflow.train.predict import predict
 
 Record = dict[str, float | int | None]
 """One epoch: epoch (from 1), lr, train_loss and the figures of `monitor`."""
+
+_CALM: Final = "Lower models.<name>.lr, set clip_grad, or train in float32."
 
 
 @dataclass
@@ -145,6 +147,10 @@ def fit(
             logits = validate(
                 fitting.average.module, validation, reader, accelerator, model=model, train=train
             )
+            if not np.isfinite(logits).all():
+                raise TrainingError(
+                    "an answer is no number", f"validation after epoch {fitting.epoch + 1}", _CALM
+                )
             figures = monitor.figures(logits, validation.targets, natural, learned, classes.index("MEL"))
             fitting.finish_epoch(loss, figures, train.monitor)
 
@@ -246,7 +252,7 @@ class Fitting:
                 raise TrainingError(
                     f"the loss is {loss} at step {step + 1}",
                     f"epoch {self.epoch + 1}",
-                    "Lower models.<name>.lr, set clip_grad, or train in float32.",
+                    _CALM,
                 )
             total += loss
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dermaflow import outputs
@@ -241,12 +242,16 @@ def load_member(folder: Path) -> tuple[Network, dict[str, Any]]:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).exists():
             raise TrainingError(f"no {name} there", f"{folder.parent.name}/{folder.name}", remedy)
-    found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    model, classes = ModelParams.model_validate(found["model"]), len(VIEWS[found["view"]].classes)
+    try:
+        found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        model, classes = ModelParams.model_validate(found["model"]), len(VIEWS[found["view"]].classes)
+    except (ValueError, KeyError, TypeError) as error:  # pydantic's are ValueErrors
+        why = f"{CONFIG} is damaged, or of another version ({type(error).__name__})"
+        raise TrainingError(why, folder.name, remedy) from None
     network = build(model, classes, pretrained=False)
     try:
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise TrainingError(f"{WEIGHTS} does not fit {CONFIG}: {error}", folder.name, remedy) from None
     return network.eval(), found
 

@@ -98,8 +98,8 @@ def load(folder: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises what the zip, the pickle or the disk does
+        state: dict[str, Any] = weights.unpickled(file)
+    except Exception as error:  # noqa: BLE001 - see there
         raise TrainingError(
             f"damaged: {error}", str(file), "Remove it; the training then starts over."
         ) from None

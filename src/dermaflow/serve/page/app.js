@@ -365,17 +365,29 @@ async function filledForm() {
   return body;
 }
 
+// What an answer's text says; null where it is no JSON, such as a proxy's page to sign in.
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 async function ask(path, body) {
   const open = asking;
   const late = setTimeout(() => open.abort(new DOMException("", "TimeoutError")), ANSWER_MS);
   try {
-    const response = await fetch(path, { method: "POST", body, signal: open.signal }).catch((error) => {
-      if (error.name === "TimeoutError") throw new Error(`No answer within ${ANSWER_MS / 1000} seconds. Is the service overloaded, or the link slow?`);
-      throw new Error("The service can't be reached. Is it still running?");
-    });
-    const answer = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error(answer.error ?? `The service answered with status ${response.status}.`);
+    const response = await fetch(path, { method: "POST", body, signal: open.signal });
+    const text = await response.text(); // its end, too, may never come
+    const answer = parsed(text);
+    if (!response.ok) throw new Error(answer?.error ?? `The service answered with status ${response.status}.`);
+    if (!answer?.model) throw new Error("What came back is no answer of this service. If you have to sign in for it, reload the page.");
     return answer;
+  } catch (error) {
+    if (error.name === "TimeoutError") throw new Error(`No answer within ${ANSWER_MS / 1000} seconds. Is the service overloaded, or the link slow?`);
+    if (error.name === "TypeError" || error.name === "AbortError") throw new Error("The service can't be reached. Is it still running?");
+    throw error;
   } finally {
     clearTimeout(late);
   }
@@ -384,8 +396,10 @@ async function ask(path, body) {
 // With a decimal comma or point; the service takes the point. Three digits after it are a thousand, not an age.
 function ageIsValid() {
   const age = element("age");
-  age.value = age.value.trim().replace(",", ".");
-  return !age.value || (/^(\d+|\d*\.\d{1,2})$/.test(age.value) && Number(age.value) <= Number(age.dataset.max));
+  const value = age.value.trim().replace(",", ".");
+  if (value && !(/^(\d+|\d*\.\d{1,2})$/.test(value) && Number(value) <= Number(age.dataset.max))) return false;
+  age.value = value;
+  return true;
 }
 
 function focusIsLost() {
@@ -406,7 +420,7 @@ async function assess(force) {
     return;
   }
   if (!ageIsValid()) {
-    showError(`Age must be a number of years from 0 to ${element("age").dataset.max}.`, true);
+    showError(`Age must be a number of years from 0 to ${element("age").dataset.max}, with two decimals at most.`, true);
     element("age").focus();
     return;
   }
