@@ -184,7 +184,7 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
         raise TrainingError(
             f"{params.backbone} does not fit this network ({type(error).__name__}: {error})",
             "models.<name>.backbone",
-            "Take another one; with another input_px, no early_px, frozen_stages 0, layer_decay 1 it may fit.",
+            "Take another; with another input_px, no early_px, frozen_stages 0, layer_decay 1 it may fit.",
         ) from None
     return network
 
