@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from dermaflow import cli, outputs, tracking
 from dermaflow.bundle import card, champions, latency, modelstore, registry
+from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.format import FORMAT
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.errors import BundleError
@@ -386,10 +387,11 @@ def mix(file):
 
 
 def replace_whole(file):
-    """Put another whole bundle under the tag."""
+    """Put another whole bundle under the tag, which was made from the same predictions."""
+    inputs = bundle_format.read(file.parent).inputs
     for found in file.parent.glob("tiny-*"):
         found.unlink()
-    tiny_bundle(file.parent, seed=7)
+    dataclasses.replace(tiny_bundle(file.parent, seed=7), inputs=inputs).write(file.parent)
 
 
 HARM = [

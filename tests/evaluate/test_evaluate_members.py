@@ -141,12 +141,13 @@ def test_a_case_whose_diagnosis_only_a_coarser_view_holds_comes_in_there():
     assert same.cases.image_id.to_list() == ["d", "b", "a"]
     assert less.in_view(EIGHT).cases.image_id.to_list() == ["d", "b"]
     referred = [
-        {**figures.operating_point(answers, 0.3, EvaluateParams(bootstrap=100)), "malignant_classes": None}
+        {**figures.operating_point(answers, 0.4, EvaluateParams(bootstrap=100)), "malignant_classes": None}
         for answers in (whole, less)
     ]
     assert referred[0] == referred[1]
-    assert referred[0]["sensitivity"]["value"] == 1
-    assert len(less.for_malignancy()) == 4
+    assert referred[0]["sensitivity"]["value"] == 0.5
+    eight = Answers.of(frame, EIGHT, SHARES[:8], untold)
+    assert eight.for_malignancy().cases.image_id.to_list() == ["d", "b", "a"]  # UNK is benign
     assert len(less.where(np.array([True, True, False])).for_malignancy()) == 2
 
 
