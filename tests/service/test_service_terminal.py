@@ -3,6 +3,7 @@
 import os
 import pty
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -61,6 +62,9 @@ def test_the_service_ends_with_its_terminal(champion, tmp_path, end):
     env = environment(champion.root, PATH=path)
     child, opened = pty.fork()
     if not child:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # no terminal's shell begins with Ctrl-C ignored, as a job may
         os.execvpe("bash", ["bash", "--norc", "-i"], env)
     try:
         with os.fdopen(opened, "r+b", buffering=0) as terminal:
