@@ -38,7 +38,7 @@ from pyarrow import parquet
 
 from dermaflow import outputs, releases, sources
 from dermaflow.images import facts
-from dermaflow.splits import near
+from dermaflow.splits import near, phash
 from dermaflow.splits.thumbnails import Held, Stored
 from made_tables import RELEASES, SEED, make_facts, make_tables, pictures, plant, write_facts
 
@@ -76,9 +76,9 @@ def search_near(count: int) -> dict[str, float]:
     joined = found.correlation >= 0.9
     pairs = set(zip(found.first[joined].tolist(), found.second[joined].tolist(), strict=True))
     wanted = {(min(pair), max(pair)) for pair in planted(count).T.tolist()}
-    hashed = np.concatenate([near.hashes(block) for _, block in stored], axis=1)
+    hashed = np.concatenate([phash.hashes(block) for _, block in stored], axis=1)
     start = time.perf_counter()
-    first = near.candidates(hashed, 8)[0]
+    first = phash.candidates(hashed, 8)[0]
     return {
         "s": whole,
         "candidates_s": time.perf_counter() - start,
@@ -99,11 +99,11 @@ def search_real(isic: Path) -> dict[str, float]:
     real = np.frombuffer(b"".join(cells), np.uint8).reshape(-1, 64, 64)
     result = {"real_images": float(len(real))}
     for name, pixels in (("real", real), ("made", pictures(len(real), SEED + 8))):
-        hashed = np.concatenate([near.hashes(block) for _, block in Held(pixels)], axis=1)
+        hashed = np.concatenate([phash.hashes(block) for _, block in Held(pixels)], axis=1)
         start = time.perf_counter()
         near.find(pixels, 8, 0.9)
         result[f"{name}_us_per_image"] = (time.perf_counter() - start) / len(pixels) * 1e6
-        result[f"{name}_candidates"] = float(len(near.candidates(hashed, 8)[0]))
+        result[f"{name}_candidates"] = float(len(phash.candidates(hashed, 8)[0]))
     return result
 
 

@@ -35,8 +35,9 @@ from dermaflow.model.params import ModelParams
 from dermaflow.sources import Source, open_source
 from dermaflow.train import loop, machine
 from dermaflow.train.augment import Augment
-from dermaflow.train.batches import Rows, Sampling, TrainBatches, natural_prior
+from dermaflow.train.batches import TrainBatches
 from dermaflow.train.params import AugmentParams
+from dermaflow.train.sampling import Rows, Sampling, natural_prior
 from turns import Turns, take
 
 PART = ("2018", {"train": ["ISIC2018_Task3_Training_Input"]})

@@ -31,6 +31,7 @@ def test_every_command_explains_itself(command):
     shown = run(*command.split(), "--help")
     assert shown.exit_code == 0
     assert len(shown.output) > 150
+    assert not {"Args:", "Returns:", "Raises:"} & set(shown.output.split())  # Python's words, not a user's
 
 
 def test_what_a_user_causes_is_one_line_without_a_traceback(project, monkeypatch, capsys):

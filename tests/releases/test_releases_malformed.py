@@ -8,7 +8,7 @@ from published_files import write_2018, write_2019, write_2020, write_archive, w
 
 from dermaflow import releases
 from dermaflow.errors import DataError
-from dermaflow.releases import published
+from dermaflow.releases.notes import noting
 
 TABLES = {
     "2018 truth": ("isic2018", write_2018, "ISIC2018_Task3_Training_GroundTruth.csv"),
@@ -59,7 +59,7 @@ def accepted(table, note, change):
     release, folder, path = table
     before = releases.read(release, folder)
     change(path)
-    with published.noting() as notes:
+    with noting() as notes:
         assert releases.read(release, folder).equals(before)
     assert (f"{path.name}: {note}" in notes) if note else (notes == [])
 

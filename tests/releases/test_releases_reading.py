@@ -9,7 +9,8 @@ from published_files import NINE, SEVEN, one_hot, write, write_2018, write_2019,
 from dermaflow import releases
 from dermaflow.errors import DataError
 from dermaflow.quality import contract, running
-from dermaflow.releases import check, isic2018, isic2019, isic2020, published
+from dermaflow.releases import check, isic2018, isic2019, isic2020
+from dermaflow.releases.notes import noting
 
 TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 
@@ -163,7 +164,7 @@ def test_2020_notes_how_many_pairs_name_an_image_of_no_table(tmp_path):
     rows = [(f"ISIC_010000{i}", "IP_1", "nevus") for i in (1, 2, 3)]
     (a, b, c), unlisted = (row[0] for row in rows), "ISIC_0999999"
     write_2020(tmp_path, rows, [(a, b), (unlisted, c)])
-    with published.noting() as notes:
+    with noting() as notes:
         table = releases.read("isic2020", tmp_path).set_index("image_id")
     assert notes == ["2020_Challenge_duplicates.csv: 1 of 2 pairs name an image of no table"]
     assert table.duplicate_of.dropna().to_dict() == {b: a}

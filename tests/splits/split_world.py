@@ -1,9 +1,10 @@
-"""A small merged table with image facts, made from a few words, for the tests beside this file."""
+"""A small merged table with image facts, and textures like skin, for the tests beside this file."""
 
 import hashlib
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import gaussian_filter
 
 from dermaflow.splits import split as room
 from dermaflow.splits.params import SplitParams
@@ -95,3 +96,10 @@ def split(
 def place(result):
     cases = result.cases.set_index("image_id")
     return cases["split"] + cases["fold"].astype("str")
+
+
+def skins(rng, count):
+    """Smooth textures, as unlike as skin gets."""
+    noise = rng.normal(size=(count, 64, 64))
+    smooth = np.stack([gaussian_filter(image, 2, mode="reflect") for image in noise])
+    return np.clip(128 + 300 * smooth, 0, 255).astype(np.uint8)

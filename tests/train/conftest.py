@@ -5,8 +5,8 @@ import pytest
 from accelerate.state import AcceleratorState, PartialState
 
 from dermaflow.model.params import ModelParams
-from dermaflow.train.batches import Rows
 from dermaflow.train.params import TrainParams
+from dermaflow.train.sampling import Rows
 
 
 class FakeReader:

@@ -16,9 +16,9 @@ from dermaflow.bundle.apply import softmax
 from dermaflow.errors import TrainingError
 from dermaflow.model.network import build, stages
 from dermaflow.train import loop, machine, resume
-from dermaflow.train.batches import Rows
 from dermaflow.train.params import AugmentParams
 from dermaflow.train.predict import predict
+from dermaflow.train.sampling import Rows
 
 CLASSES = ("MEL", "NV", "BCC")
 

@@ -33,7 +33,7 @@ from typing import Final
 import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
-from dermaflow.releases import isic2018, isic2020, published
+from dermaflow.releases import isic2018, isic2020, parse, published
 from dermaflow.releases.rows import Columns, join, part
 
 ASIDE: Final = "aside"
@@ -211,11 +211,11 @@ def read(folder: Path) -> pd.DataFrame:
         "diagnosis": labels["diagnosis"].mask(aside),
         "rule_id": rule_id,
         "age_years": _ages(table),
-        "sex": published.sexes(table),
+        "sex": parse.sexes(table),
         **_sites(table),
-        "patient_id": published.text(table.column("patient_id")),
-        "lesion_id": published.text(table.column("lesion_id")),
-        "confirm_type": published.sites(table, CONFIRMED, "diagnosis_confirm_type"),
+        "patient_id": parse.text(table.column("patient_id")),
+        "lesion_id": parse.text(table.column("lesion_id")),
+        "confirm_type": parse.words(table, CONFIRMED, "diagnosis_confirm_type"),
         "centre": "unknown",
     }
     frame = pd.DataFrame(columns)
@@ -240,7 +240,7 @@ def _labels(table: published.Published) -> pd.DataFrame:
             f"{table.name}, row 0 (header)",
             "Download the metadata again with isic-cli, with diagnoses.",
         )
-    cells = pd.DataFrame({name: published.text(table.column(name)).fillna("") for name in names})
+    cells = pd.DataFrame({name: parse.text(table.column(name)).fillna("") for name in names})
     which, distinct = pd.factorize(pd.MultiIndex.from_frame(cells))  # some hundred, of half a million rows
     judged = []
     for number, one in enumerate(distinct):
@@ -304,8 +304,8 @@ def _group(first: str, old: str, word: str) -> str:
 
 def _unusable(table: published.Published) -> "pd.Series[str]":
     """Say why an image can't be used whatever its diagnosis; missing where it can."""
-    kind = published.text(table.column("image_type")).str.lower()
-    made = published.text(table.column("image_manipulation")).str.lower()
+    kind = parse.text(table.column("image_type")).str.lower()
+    made = parse.text(table.column("image_manipulation")).str.lower()
     why = ("no dermoscopic image: " + kind).where(kind.notna() & (kind != "dermoscopic"))
     return why.mask(made.isin(["altered", "synthetic"]), made + " image").astype("str")
 
@@ -313,21 +313,21 @@ def _unusable(table: published.Published) -> "pd.Series[str]":
 def _ages(table: published.Published) -> "pd.Series[float]":
     """Return ages in years; the archive's `85+` counts as 85."""
     cells = table.column("age_approx").replace("85+", "85")
-    return published.ages(replace(table, cells=table.cells.assign(age_approx=cells)), "age_approx")
+    return parse.ages(replace(table, cells=table.cells.assign(age_approx=cells)), "age_approx")
 
 
 def _sites(table: published.Published) -> "dict[str, pd.Series[str]]":
     """Return site and raw_site: of the general column, else of the hierarchy, else of the special column."""
-    general = published.sites(table, isic2020.SITES, "anatom_site_general")
-    special = published.sites(table, _SPECIAL, "anatom_site_special")
-    first = published.sites(table, _SITES, SITE_LEVELS[0])
-    deep, path = first, published.text(table.column(SITE_LEVELS[0]))
+    general = parse.words(table, isic2020.SITES, "anatom_site_general")
+    special = parse.words(table, _SPECIAL, "anatom_site_special")
+    first = parse.words(table, _SITES, SITE_LEVELS[0])
+    deep, path = first, parse.text(table.column(SITE_LEVELS[0]))
     for name in SITE_LEVELS[1:]:
-        cells = published.text(table.column(name))
+        cells = parse.text(table.column(name))
         deep = cells.str.lower().map(_SITES).fillna(deep)
         path = (path + ":" + cells).fillna(path)
-    raw = published.text(table.column("anatom_site_general")).fillna(path)
+    raw = parse.text(table.column("anatom_site_general")).fillna(path)
     return {
         "site": general.fillna(deep).fillna(special),
-        "raw_site": raw.fillna(published.text(table.column("anatom_site_special"))),
+        "raw_site": raw.fillna(parse.text(table.column("anatom_site_special"))),
     }

@@ -12,6 +12,7 @@ from dermaflow.errors import DataError, DermaflowError, first_ten
 from dermaflow.releases import published
 from dermaflow.releases.archive import ASIDE
 from dermaflow.releases.dispatch import find_release, folder_names, image_folders, read, reader
+from dermaflow.releases.notes import noting
 from dermaflow.releases.reconcile import merge
 
 _FIELDS: Final = ("age_years", "sex", "site", "patient_id", "lesion_id")
@@ -141,7 +142,7 @@ def check(data: Path, releases: Iterable[str]) -> DataCheck:
         within = getattr(module, "WITHIN", ())
         files: dict[str, str | None] = {}
         images: dict[str, set[str]] = {}
-        with published.noting() as notes:
+        with noting() as notes:
             try:
                 files = {name: _file(folder, names, within) for name, names in module.FILES.items()}
                 images = _images(release, folder)

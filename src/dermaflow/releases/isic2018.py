@@ -14,7 +14,7 @@ from typing import Final
 import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
-from dermaflow.releases import published
+from dermaflow.releases import parse, published
 from dermaflow.releases.rows import Columns, join, part
 
 CLASSES: Final = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -106,7 +106,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def _labelled(name: str, truth: published.Published, patients: Columns) -> pd.DataFrame:
-    label = published.one_hot(truth, CLASSES)
+    label = parse.one_hot(truth, CLASSES)
     return part(
         name,
         {
@@ -163,7 +163,7 @@ def _by_dx(metadata: published.Published) -> Columns:
 def _check_dx(metadata: published.Published, truth: published.Published) -> None:
     if "dx" not in metadata.cells:
         return
-    label = published.one_hot(truth, CLASSES).str.lower().set_axis(truth.cells["image_id"])
+    label = parse.one_hot(truth, CLASSES).str.lower().set_axis(truth.cells["image_id"])
     said = metadata.cells["image_id"].map(label)
     wrong = said.notna() & (said != metadata.cells["dx"].str.lower())
     if wrong.any():
@@ -182,12 +182,12 @@ def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published
         known |= published.aligned(
             metadata,
             {
-                "age_years": published.ages(metadata),
-                "sex": published.sexes(metadata),
-                "site": published.sites(metadata, SITES),
+                "age_years": parse.ages(metadata),
+                "sex": parse.sexes(metadata),
+                "site": parse.words(metadata, SITES, "site"),
                 "raw_site": metadata.cells["site"].replace("", pd.NA),
-                "lesion_id": published.text(metadata.cells["lesion_id"]),
-                "confirm_type": published.sites(metadata, CONFIRMED, "confirm_type"),
+                "lesion_id": parse.text(metadata.cells["lesion_id"]),
+                "confirm_type": parse.words(metadata, CONFIRMED, "confirm_type"),
             },
             ids,
         )
@@ -201,8 +201,8 @@ def _patients(folder: Path, ids: "pd.Series[str]", metadata: published.Published
         more = published.aligned(
             lesions,
             {
-                "lesion_id": published.text(lesions.cells["lesion_id"]),
-                "confirm_type": published.sites(lesions, CONFIRMED, "confirm_type"),
+                "lesion_id": parse.text(lesions.cells["lesion_id"]),
+                "confirm_type": parse.words(lesions, CONFIRMED, "confirm_type"),
             },
             ids,
         )

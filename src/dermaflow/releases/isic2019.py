@@ -11,7 +11,7 @@ from typing import Final
 import pandas as pd
 
 from dermaflow import taxonomy
-from dermaflow.releases import published
+from dermaflow.releases import parse, published
 from dermaflow.releases.rows import Columns, join, part
 
 CLASSES: Final = taxonomy.DIAGNOSES
@@ -60,7 +60,7 @@ def read(folder: Path) -> pd.DataFrame:
     )
     assert truth is not None  # noqa: S101 - required tables are there or raise
     classes = CLASSES if "UNK" in truth.cells else CLASSES[:8]
-    label = published.one_hot(truth, classes)
+    label = parse.one_hot(truth, classes)
     ids = truth.cells["image_id"]
     columns: Columns = {
         "image_id": ids,
@@ -85,16 +85,16 @@ def read(folder: Path) -> pd.DataFrame:
 
 def _patients(metadata: published.Published) -> Columns:
     return {
-        "age_years": published.ages(metadata),
-        "sex": published.sexes(metadata),
-        "site": published.sites(metadata, SITES),
+        "age_years": parse.ages(metadata),
+        "sex": parse.sexes(metadata),
+        "site": parse.words(metadata, SITES, "site"),
         "raw_site": metadata.cells["site"].replace("", pd.NA),
     }
 
 
 def _aligned(metadata: published.Published, ids: "pd.Series[str]") -> Columns:
     """Return the training metadata in the order of the ground truth."""
-    lesion = published.text(metadata.cells["lesion_id"])
+    lesion = parse.text(metadata.cells["lesion_id"])
     prefix = lesion.str[:3]
     centre = prefix.where(prefix.isin(CENTRES), "unknown")
     return published.aligned(metadata, {**_patients(metadata), "lesion_id": lesion, "centre": centre}, ids)

@@ -16,7 +16,8 @@ from typing import Final
 import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
-from dermaflow.releases import published
+from dermaflow.releases import parse, published
+from dermaflow.releases.notes import note
 from dermaflow.releases.rows import Columns, join, part
 from dermaflow.taxonomy import SITES as SIX_SITES
 
@@ -100,12 +101,12 @@ def _patients(table: published.Published, twin: dict[str, str]) -> Columns:
     ids = table.cells["image_id"]
     return {
         "image_id": ids,
-        "age_years": published.ages(table),
-        "sex": published.sexes(table),
-        "site": published.sites(table, SITES),
+        "age_years": parse.ages(table),
+        "sex": parse.sexes(table),
+        "site": parse.words(table, SITES, "site"),
         "raw_site": table.cells["site"].replace("", pd.NA),
-        "patient_id": published.text(table.cells["patient_id"]),
-        "lesion_id": published.text(table.column("lesion_id")),
+        "patient_id": parse.text(table.cells["patient_id"]),
+        "lesion_id": parse.text(table.column("lesion_id")),
         "duplicate_of": ids.map(twin).astype("str"),
         "centre": "SIIM",
     }
@@ -148,7 +149,7 @@ def _duplicates(folder: Path, listed: set[str]) -> dict[str, str]:
             f"Write its ids as {FILES['truth'][0]} does, or remove the file if it is of other images.",
         )
     if unknown.any():
-        published.note(table.name, f"{unknown.sum():,} of {len(table):,} pairs name an image of no table")
+        note(table.name, f"{unknown.sum():,} of {len(table):,} pairs name an image of no table")
     found, instead = {}, dict[str, str]()
     for image, kept in chains(zip(first, second, strict=True)).items():
         if image in listed:

@@ -1,20 +1,15 @@
-"""Read a published CSV as text, cell by cell, and refuse with file, row and remedy what can't be meant.
+"""Find a published CSV and read it as text, cell by cell; refuse it with file, row and remedy.
 
 In: a folder of one release as it was given out (unpacked, in a folder of its own name, or in the official
-zip). Out: a frame of stripped strings, and parsers that turn its cells into the project's words. Called by
-the readers. Accepted, and said by `dermaflow data check` (see `noting`): a byte order mark, CRLF, blank rows,
-`.jpg` behind ids, and what a reader notes itself (`note`). Further columns are left alone.
+zip). Out: a frame of stripped strings, which `parse` turns into the project's words. Called by the readers.
+Accepted, and said by `dermaflow data check` (see `notes`): a byte order mark, CRLF, blank rows, `.jpg` behind
+ids, and what a reader notes itself. Further columns are left alone.
 """
 
 import codecs
-import csv
-import gc
-import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,14 +17,12 @@ import numpy as np
 import pandas as pd
 
 from dermaflow.errors import DataError, first_ten
+from dermaflow.releases import csvtext
+from dermaflow.releases.notes import note
 from dermaflow.releases.rows import Columns
 from dermaflow.sources import DAMAGED
-from dermaflow.taxonomy import GONE, SEXES
 
-MAX_AGE_YEARS = 120
 _EXTENSION = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
-_WRONG_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 
 @dataclass(frozen=True)
@@ -61,29 +54,6 @@ class Published:
         if name in self.cells:
             return self.cells[name]
         return pd.Series("", index=self.cells.index, dtype="str")
-
-
-@contextmanager
-def noting() -> Iterator[list[str]]:
-    """Collect what is accepted although it is not as published, of all tables read in this block."""
-    notes: list[str] = []
-    token = _NOTES.set(notes)
-    try:
-        yield notes
-    finally:
-        _NOTES.reset(token)
-
-
-def note(name: str, what: str) -> None:
-    """Say what of a table is accepted although it is not as published (see `noting`).
-
-    Args:
-        name: of the table.
-        what: is accepted.
-    """
-    notes = _NOTES.get()
-    if notes is not None:
-        notes.append(f"{name}: {what}")
 
 
 def find(folder: Path, names: Sequence[str], within: Sequence[str] = ()) -> Path | None:
@@ -157,7 +127,7 @@ def read(
             "Download it from challenge.isic-archive.com (`dermaflow data download`) into this folder.",
         )
     name, text = _text(path, names)
-    table = _table(name, text, tabs=path.suffix in {"", ".tab", ".tsv"})
+    table = Published(name, *csvtext.split(name, text, tabs=path.suffix in {"", ".tab", ".tsv"}))
     renamed = replace(table, cells=_rename(table, columns, more))
     return _with_ids(renamed) if "image_id" in columns else renamed
 
@@ -188,105 +158,6 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
     if b"\r\n" in content:
         note(name, "lines that end in CRLF")
     return name, text
-
-
-def _table(name: str, text: str, *, tabs: bool) -> Published:
-    """Split a text into cells; each row must have as many as the header."""
-    with _no_collector():  # of 500,000 rows it would walk through eight million cells again and again
-        return _cells(name, text, tabs=tabs)
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Switch the garbage collector off for this block, if it is on."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _cells(name: str, text: str, *, tabs: bool) -> Published:
-    tabs = tabs and "\t" in text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", skipinitialspace=True)
-    try:
-        every = list(reader)
-    except csv.Error as error:
-        raise DataError(
-            f"no table can be made of it ({error})",
-            f"{name}, line {reader.line_num}",
-            "Look for a quote that is never closed, before or on that line.",
-        ) from None
-    broken = reader.line_num - len(every)
-    if broken and _open_quote(text, reader.dialect.delimiter):
-        first = next(place for place, line in enumerate(every) if any(cell.strip() for cell in line))
-        row = len(every) - 1 - first
-        more = every[-1][-1].rstrip().count("\n")
-        raise DataError(
-            f"a quote is never closed: {more} more lines, to the end of the file, stand within one cell",
-            f"{name}, row {row}" + (" (header)" if row == 0 else ""),
-            "Close or remove it; the slip may be a quote of an earlier row.",
-        )
-    if broken:
-        note(name, f"{broken} line breaks within cells")
-    places = [place for place, line in enumerate(every) if any(cell.strip() for cell in line)]
-    lines = [every[place] for place in places]
-    if not lines:
-        raise DataError("the file is empty", name, "Download it again.")
-    if len(lines) < len(every):
-        note(name, f"{len(every) - len(lines)} blank rows, left out")
-    header = [cell.strip() for cell in lines[0]]
-    if len(header) == 1:
-        for sign, word in _WRONG_DELIMITERS.items():
-            if sign in header[0]:
-                raise DataError(
-                    f"the columns are separated by {word}", f"{name}, row 0 (header)", "Save it with commas."
-                )
-    lower = [title.lower() for title in header]  # columns are known in any case
-    twice = sorted({title for title in header if title and lower.count(title.lower()) > 1})
-    if twice:
-        raise DataError(
-            f"columns stand twice: {first_ten(twice)}", f"{name}, row 0 (header)", "Leave one of each."
-        )
-    if len(lines) == 1:
-        raise DataError("a header and no row", name, "Download it again.")
-    numbers = [place - places[0] for place in places[1:]]
-    for number, line in zip(numbers, lines[1:], strict=True):
-        if len(line) != len(header):
-            raise DataError(
-                f"{len(line)} cells where the header has {len(header)}",
-                f"{name}, row {number}",
-                "Mend or remove the row; a comma inside a cell needs quotes around the cell.",
-            )
-        if broken and any(_holds_rows(cell, len(header), reader.dialect.delimiter) for cell in line):
-            raise DataError(
-                "a cell holds whole rows: a quote that is never closed, and another further down",
-                f"{name}, row {number}",
-                "Close or remove both.",
-            )
-    columns = zip(*lines[1:], strict=True)
-    frame = pd.DataFrame(
-        {
-            title: pd.Series(cells, dtype="str").str.strip()
-            for title, cells in zip(header, columns, strict=True)
-        }
-    )
-    return Published(name, frame, numbers)
-
-
-def _holds_rows(cell: str, columns: int, delimiter: str) -> bool:
-    return "\n" in cell and cell.count(delimiter) >= columns - 1
-
-
-def _open_quote(text: str, delimiter: str) -> bool:
-    """Tell whether a quote is still open at the end of a text: then a row put behind it is no row."""
-    end = ["end"]
-    lines = io.StringIO(f"{text}\n{end[0]}", newline="")
-    for line in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
-        last = line
-    return last != end
 
 
 def _rename(table: Published, columns: Mapping[str, Sequence[str]], more: Sequence[str]) -> pd.DataFrame:
@@ -351,103 +222,3 @@ def aligned(table: Published, columns: Columns, ids: "pd.Series[str]") -> Column
         )
     frame = pd.DataFrame(columns).set_index(table.cells["image_id"])
     return {str(name): frame[name].reindex(ids).set_axis(ids.index) for name in frame}
-
-
-def one_hot(table: Published, classes: Sequence[str]) -> "pd.Series[str]":
-    """Return each row's class from columns of 0 and 1.
-
-    Raises:
-        DataError: a cell is neither 0 nor 1, or a row has none or two classes set.
-    """
-    values = np.stack([_numbers(table, name) for name in classes], axis=1)  # (rows, classes)
-    odd = ~np.isin(values, (0.0, 1.0))
-    if odd.any():
-        bad = pd.Series(odd.any(axis=1))
-        row, column = np.argwhere(odd)[0]
-        raise DataError(
-            f"{bad.sum()} rows hold neither 0 nor 1, first {values[row, column]:g} in {classes[column]}",
-            table.rows(bad),
-            "A ground truth holds 0.0 and 1.0; a file of predictions is none.",
-        )
-    count = values.sum(axis=1)
-    for wrong, say in ((count > 1, "two or more diagnoses"), (count < 1, "no diagnosis")):
-        if wrong.any():
-            bad = pd.Series(wrong)
-            names = first_ten(table.cells["image_id"][bad])
-            raise DataError(
-                f"{bad.sum()} images have {say} set: {names}",
-                table.rows(bad),
-                "Leave a single 1 in each row.",
-            )
-    return pd.Series(np.asarray(classes)[values.argmax(axis=1)], index=table.cells.index, dtype="str")
-
-
-def _numbers(table: Published, name: str) -> np.ndarray:
-    values = pd.to_numeric(table.cells[name], errors="coerce")
-    bad = values.isna()
-    if bad.any():
-        first = table.cells[name][bad].iloc[0]
-        raise DataError(
-            f"{bad.sum()} cells of {name} are no number, first {first!r}", table.rows(bad), "Put 0.0 or 1.0."
-        )
-    return values.to_numpy(np.float64)
-
-
-def text(cells: "pd.Series[str]") -> "pd.Series[str]":
-    """Return the cells with every word for "missing" turned into a missing value."""
-    return cells.mask(cells.str.lower().isin(GONE))
-
-
-def ages(table: Published, name: str = "age") -> "pd.Series[float]":
-    """Return ages in years; missing where the cell is.
-
-    Raises:
-        DataError: an age is no number, or not 0 to 120.
-    """
-    cells = text(table.column(name))
-    values = pd.to_numeric(cells, errors="coerce").astype("float32")
-    no_number = cells.notna() & values.isna()
-    if no_number.any():
-        raise DataError(
-            f"{no_number.sum()} ages are no number, first {cells[no_number].iloc[0]!r}",
-            table.rows(no_number),
-            "Give years as a number, or leave the cell empty.",
-        )
-    far = values.notna() & ~values.between(0, MAX_AGE_YEARS)
-    if far.any():
-        raise DataError(
-            f"{far.sum()} ages are not 0 to {MAX_AGE_YEARS} years, first {values[far].iloc[0]:g}",
-            table.rows(far),
-            "Mend the age, or leave the cell empty.",
-        )
-    return values
-
-
-def sexes(table: Published, name: str = "sex") -> "pd.Series[str]":
-    """Return female, male or missing.
-
-    Raises:
-        DataError: another word.
-    """
-    return _mapped(table, name, {word: word for word in SEXES} | {"f": "female", "m": "male"})
-
-
-def sites(table: Published, words: Mapping[str, str | None], name: str = "site") -> "pd.Series[str]":
-    """Return one of the six sites of taxonomy.SITES, or missing.
-
-    Raises:
-        DataError: a word that the release never used.
-    """
-    return _mapped(table, name, words)
-
-
-def _mapped(table: Published, name: str, words: Mapping[str, str | None]) -> "pd.Series[str]":
-    cells = text(table.column(name)).str.lower()
-    strange = cells.notna() & ~cells.isin(list(words))
-    if strange.any():
-        raise DataError(
-            f"{strange.sum()} cells of {name} hold unknown words: {first_ten(cells[strange].unique())}",
-            table.rows(strange),
-            f"Use one of {', '.join(words)}, or leave the cell empty.",
-        )
-    return cells.map(dict(words)).astype("str")

@@ -32,21 +32,19 @@ from dermaflow.model.network import Network, stages
 from dermaflow.model.params import ModelParams
 from dermaflow.train import monitor, resume
 from dermaflow.train.augment import Augment
-from dermaflow.train.batches import (
-    Batch,
-    Reader,
+from dermaflow.train.batches import Batch, Reader, TrainBatches
+from dermaflow.train.machine import accelerate, epoch_seed, precision_name, reproducible
+from dermaflow.train.params import AugmentParams, TrainParams
+from dermaflow.train.predict import predict
+from dermaflow.train.sampling import (
     Rows,
     Sampling,
-    TrainBatches,
     class_weights,
     learned_by_centre,
     learned_prior,
     log_priors,
     natural_prior,
 )
-from dermaflow.train.machine import accelerate, epoch_seed, precision_name, reproducible
-from dermaflow.train.params import AugmentParams, TrainParams
-from dermaflow.train.predict import predict
 
 Record = dict[str, float | int | None]
 """One epoch: epoch (from 1), lr, train_loss and the figures of `monitor`."""

@@ -27,12 +27,13 @@ from dermaflow.impute.apply import Filled, vectors
 from dermaflow.model.network import Network, build
 from dermaflow.model.params import ModelParams
 from dermaflow.taxonomy import VIEWS, View
-from dermaflow.train.batches import Reader, Rows
+from dermaflow.train.batches import Reader
 from dermaflow.train.curves import plot
 from dermaflow.train.loop import Fitted, fit
 from dermaflow.train.machine import is_first, reproducible
 from dermaflow.train.params import AugmentParams, TrainParams
 from dermaflow.train.predict import predict
+from dermaflow.train.sampling import Rows
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"

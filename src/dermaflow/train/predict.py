@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dermaflow.bundle.apply import dihedral_views
 from dermaflow.model.network import Network
-from dermaflow.train.batches import Reader, Rows, plain_batches
+from dermaflow.train.batches import Reader, plain_batches
+from dermaflow.train.sampling import Rows
 
 Floats = NDArray[np.float32]
 
