@@ -6,7 +6,7 @@ import pandas as pd
 
 from dermaflow import outputs, params, releases, tracking
 from dermaflow.bundle.params import LabelsParams
-from dermaflow.errors import tell_errors
+from dermaflow.errors import first_ten, tell_errors
 from dermaflow.splits import legacy, own, sheet
 from dermaflow.splits.params import SplitParams
 from dermaflow.splits.split import split
@@ -29,8 +29,11 @@ def main() -> None:
     tables = {name: outputs.releases.of(name).read() for name in names}
     facts = {name: outputs.facts.of(name).read(FACTS) for name in names}
     thumbnails = {name: partial(outputs.facts.of(name).blocks, "thumbnail") for name in names}
+    merged = releases.merge(tables)
+    if unlisted := settings.unlisted(merged["image_id"]):
+        print(f"split.same_picture: {first_ten(unlisted)} of no named release; their pairs are left out")
     result = split(
-        releases.merge(tables),
+        merged,
         facts,
         located={name: outputs.read_lines(outputs.path(outputs.located.format(name))) for name in names},
         params=settings,

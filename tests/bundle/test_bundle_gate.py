@@ -66,3 +66,8 @@ def test_the_releases_flips_are_joined_by_their_images():
         {"perturbations": {"hair": {"images": 10, "decision_flipped": 0.5}, "ink": {"images": 0}}},
     ]
     assert joined(reports) == {"hair": pytest.approx(0.2), "ink": None}
+
+
+def test_shares_that_were_rounded_stand_for_whole_decisions():
+    parts = [{"images": 15, "decision_flipped": 0.666667}, {"images": 25, "decision_flipped": 0.4}]
+    assert joined([{"perturbations": {"hair": part}} for part in parts]) == {"hair": 0.5}

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from dermaflow import cli, outputs
+from dermaflow.bundle.apply import Frequencies
 from dermaflow.errors import BundleError, DataError
 from dermaflow.impute.apply import Patient
 from dermaflow.serve.truth import Labelled, read_truth
@@ -82,6 +85,20 @@ def test_figures_are_those_of_the_answers_beside_the_diagnoses(folder, bundles):
         "reliability.png",
         "subgroups.png",
     }
+
+
+def test_a_report_on_told_answers_says_that_promises_are_of_untold_ones(folder, bundles):
+    bundle = replace(bundles["nine"], folder=folder / "bundle")
+    shutil.copytree(bundles["nine"].folder, bundle.folder)
+    there = Frequencies(np.zeros((len(bundle.members), 9)), np.full(9, 1 / 9))
+    replace(bundle, calibration=replace(bundle.calibration, centres={"HAM": there})).write(bundle.folder)
+    pages = []
+    for words in ([], ["--centre", "HAM", "--out", str(folder / "told")]):
+        assert assess(folder, bundle, *words).exit_code == 0
+        pages.append((folder / ("told" if words else "report") / "report.html").read_text())
+    for page, count in zip(pages, (0, 2), strict=True):  # of the threshold, and of the sets
+        assert page.count("on told ones it need not hold") == count
+        assert ("frequency in training at HAM)" in page) == bool(count)
 
 
 def test_a_cancer_that_the_bundle_can_not_name_counts_where_it_should_be_referred(folder, bundles):
@@ -275,6 +292,10 @@ def test_a_table_of_diagnoses_is_read_with_all_that_it_may_hold(tmp_path):
         ("image,diagnosis,age\na,NV,old\n", "line 2, column age: age is 'old'"),
         ("image,diagnosis\na,NV\na.png,MEL\n", "line 3: a is listed twice"),
         ("image,diagnosis\na,\n", "no image has a diagnosis"),
+        (
+            "image,diagnosis,patient_id,lesion_id\na,NV,p1,1\nb,NV,,1\nc,NV,p2,1\n",
+            "line 4, column lesion_id: lesion 1 is of the patients p1 and p2. Write lesion ids that no two",
+        ),
     ],
 )
 def test_a_wrong_table_of_diagnoses_is_an_error_that_names_the_row(tmp_path, text, message):

@@ -304,7 +304,7 @@ def test_the_report_loads_nothing_and_says_what_must_be_said(evaluation):
         NOTICE,
         "epoch was chosen on the same fold",
         "The hold-out is the headline",
-        "was scored once: by model lite0",
+        "is one scoring of the hold-out, by model lite0; each other model and the ensemble",
         "dropped: duplicate",
         "The same by diagnosis",
         "reports/hold_out/openings.json",

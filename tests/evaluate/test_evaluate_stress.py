@@ -13,6 +13,8 @@ from dermaflow.bundle.apply import Calibration
 from dermaflow.errors import DataError
 from dermaflow.evaluate.perturbations import PERTURBATIONS, masked_lesion
 from dermaflow.evaluate.stress import choose, decode, encode, reduced, stress
+from dermaflow.images.params import ImagesParams
+from dermaflow.images.prepare import prepare
 from dermaflow.taxonomy import SEVEN
 from helpers_icc import DISPLAY_P3, in_display_p3
 
@@ -69,6 +71,18 @@ def ask(runner, count=3, *, masks=True, **how):
     lesions = {name: png(mask) for name, (_, mask) in made.items()} if masks else {}
     patients = {name: np.zeros(11, np.float32) for name in made}
     return stress(runner, files, lesions, patients, BUNDLE, **how)
+
+
+@pytest.mark.parametrize("name", ["ink", "ruler", "dark_border"])
+@pytest.mark.parametrize("shape", [(512, 512), (450, 600), (512, 768), (544, 968), (600, 450), (968, 544)])
+def test_what_is_drawn_lies_where_the_networks_look(name, shape):
+    """They see the centred square alone (`images.crop: center`)."""
+    rgb, mask = photo(2, *shape)
+    one, other = (
+        prepare(encode(image), ImagesParams().recipe(64, 64)).astype(int)
+        for image in (rgb, PERTURBATIONS[name](rgb, mask))
+    )
+    assert (abs(one - other) > 25).any(axis=2).mean() > 0.01
 
 
 @pytest.mark.parametrize("name", PERTURBATIONS)

@@ -346,7 +346,7 @@ def test_where_nothing_can_be_compared_it_is_said(server, tmp_path, kind):
 
 def test_a_zip_is_read_through_where_the_server_states_nothing(zips, tmp_path):
     how = fetch(zips, tmp_path)[0].how
-    assert how == "CRC of each of 3 files inside; the server states no checksum to compare"
+    assert how == "CRC of each of 3 files inside; the server states no checksum that can be compared"
     assert (tmp_path / "images.zip").read_bytes() == Server.body
 
 
@@ -457,7 +457,15 @@ def test_a_file_from_elsewhere_without_a_server_is_taken_for_its_length(tmp_path
     monkeypatch.setattr(download, "FILES", {2018: ("table.csv",)})
     (tmp_path / "table.csv").write_bytes(BODY)
     how = fetch("http://127.0.0.1:9", tmp_path)[0].how
-    assert how == "nothing: the server states no checksum that can be compared"
+    assert how == "nothing: no server says anything of it"
+
+
+def test_what_no_server_was_asked_of_is_asked_again(server, tmp_path):
+    (tmp_path / "table.csv").write_bytes(BODY[: len(BODY) // 2])
+    fetch("http://127.0.0.1:9", tmp_path)
+    assert names(tmp_path) == ["table.csv"]  # nothing is recorded
+    with pytest.raises(DataError, match="it has 5,120 bytes, the server states 10,240"):
+        fetch(server, tmp_path)
 
 
 # The command

@@ -168,6 +168,16 @@ def test_check_knows_collections_and_files_that_lie_with_another_release(tmp_pat
     assert "aside     malignant, unnamed 1" in text
 
 
+def test_check_counts_a_repeat_that_stands_in_for_an_absent_file(tmp_path):
+    names = ["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"]
+    rows = [(name, "IP_1", "unknown") for name in names]
+    write_2020(tmp_path / "2020", rows, [(names[0], names[1])])
+    for name in names[1:]:
+        write(tmp_path / "2020" / "train" / f"{name}.jpg", [])
+    merged = check.check(tmp_path, ["isic2020"]).merged
+    assert (merged["rows"], merged["after_duplicates"], merged["with_image"]) == (3, 2, 2)
+
+
 def test_check_counts_no_file_of_a_test_folder_for_a_training_row(tmp_path):
     """Stage locate takes training files alone, so split would drop the row."""
     write_2018(tmp_path / "2018")
@@ -296,3 +306,14 @@ def test_the_larger_copy_of_an_image_that_2019_gives_out_smaller_is_a_repeat_of_
     shown = merged["lesion_id"]  # its other picture must not lie in another split
     assert shown["ISIC_0000001_downsampled"] == shown["ISIC_0000001"] == shown["ISIC_0000007"]
     assert shown["ISIC_0000008"] == "IL_8"
+
+
+def test_the_larger_copy_keeps_2019s_label_where_it_stands_in_for_the_smaller(tmp_path):
+    write_2019(tmp_path / "2019", {"ISIC_0000001_downsampled": "MEL", "ISIC_0000002": "NV"})
+    write_archive(tmp_path / "mine", {"ISIC_0000001": {}, "ISIC_0000003": {}})
+    read = {name: releases.read(name, releases.find_release(tmp_path, name)) for name in ("isic2019", "mine")}
+    assert read["mine"].diagnosis.tolist() == ["NV", "NV"]
+    merged = releases.merge(read).set_index("image_id")
+    larger = merged.loc["ISIC_0000001"]
+    assert (larger.release, larger.diagnosis, larger.label_release) == ("mine", "MEL", "isic2019")
+    assert merged.loc["ISIC_0000003", ["diagnosis", "label_release"]].tolist() == ["NV", "mine"]

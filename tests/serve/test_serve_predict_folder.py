@@ -180,6 +180,13 @@ def test_a_folder_goes_to_a_csv_with_its_metadata(loaded, images, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["answers.csv", "images", "patients.csv"]
 
 
+def test_a_name_is_the_same_in_either_form_of_unicode(tmp_path):
+    (tmp_path / "ha\u0308ut.jpg").write_bytes(b"")  # as macOS may store it
+    (tmp_path / "patients.csv").write_text("image,age\nh\u00e4ut.jpg,50\n", encoding="utf-8")
+    (image,) = predict_folder.image_files(tmp_path)
+    assert list(read_metadata(tmp_path / "patients.csv")) == [image]
+
+
 def test_metadata_of_no_image_are_named_and_an_error_if_there_are_no_others(loaded, images, tmp_path):
     metadata, out = tmp_path / "patients.csv", tmp_path / "answers.csv"
     metadata.write_text("image,age\nimg0,55\nimg7.jpg,60\nIMG1,70\n")

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -93,6 +95,31 @@ def test_a_request_over_the_limit_is_a_413_with_and_without_a_declared_length(cl
     assert ask(client, large).status_code == 413
     assert client.post("/predict", content=chunks(), headers=headers).status_code == 413
     assert ask(client, picture()).status_code == 200
+
+
+def test_bodies_that_arrive_side_by_side_take_no_more_memory_than_they_hold(champion, tmp_path):
+    """glibc would put large ones on the heap once one was freed, where growing side by side they scatter."""
+    size, count = 30 * 2**20, 6
+    others = set(psutil.Process().children(recursive=True))
+    with serving(champion.root, log=tmp_path / "log") as address, ExitStack() as held:
+        ours = set(psutil.Process().children(recursive=True)) - others
+        assert httpx.post(f"{address}/predict", files={"image": bytes(size)}).status_code == 400
+        before = sum(process.memory_info().rss for process in ours)
+        host, port = address.removeprefix("http://").split(":")
+        head = (
+            f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            f"Content-Length: {size + 2**20}\r\n\r\n--x\r\n"
+            'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+        )
+        arriving = [held.enter_context(socket.create_connection((host, int(port)))) for _ in range(count)]
+        for sock in arriving:
+            sock.sendall(head.encode())
+        for _ in range(size // 2**16):
+            for sock in arriving:
+                sock.sendall(bytes(2**16))
+        time.sleep(1)
+        taken = sum(process.memory_info().rss for process in ours) - before
+    assert taken == pytest.approx(size * count, rel=0.15)
 
 
 def test_exif_turns_the_image_upright_and_does_no_harm(client, runner):

@@ -440,8 +440,16 @@ def test_pairs_that_people_saw_to_be_one_picture_are_joined_whatever_they_measur
     seen = found.pairs[found.pairs.kind == "seen"]
     assert seen[["image_a", "image_b", "joined"]].to_numpy().tolist() == [[a, b, True]]
     assert found.ledger["pairs"]["seen"] == 1
-    with pytest.raises(DataError, match=r"split\.same_picture: no release lists ISIC_0\."):
-        split(merged, facts_of(merged), same_picture=[(a, "ISIC_0")])
+
+
+def test_seen_pairs_of_releases_that_are_not_named_are_left_out():
+    merged = world()
+    a, b = sorted(merged.image_id[merged.release == "isic2018"].iloc[[0, -1]])
+    pairs = [(a, "ISIC_0"), ("ISIC_1", "ISIC_0"), (a, b)]
+    found = split(merged, facts_of(merged), same_picture=pairs)
+    seen = found.pairs[found.pairs.kind == "seen"]
+    assert seen[["image_a", "image_b"]].to_numpy().tolist() == [[a, b]]
+    assert SplitParams(same_picture=pairs).unlisted(merged.image_id) == ["ISIC_0", "ISIC_1"]
 
 
 def test_components_are_those_of_a_slow_search():

@@ -105,10 +105,8 @@ def test_train_refuses_a_forged_certificate_and_one_of_other_tables(stage):
         stage("train", "lite0", "0")
 
 
-def test_split_keeps_the_pairs_of_too_large_a_group_in_the_file_that_it_names(stage, project):
-    merged = world()
-    a, b = merged.image_id[merged.release == "isic2020"].iloc[[0, -1]]
-    merged.loc[merged.image_id == b, "duplicate_of"] = a
+def write_read(merged):
+    """Write what `split` reads, as `ingest` and `locate` do."""
     for release, facts in facts_of(merged).items():
         rows = merged[merged.release == release].drop(columns="release")
         more = {"part": "train", "row": range(len(rows)), "raw_label": "", "raw_site": "", "rule_id": "rule"}
@@ -116,6 +114,24 @@ def test_split_keeps_the_pairs_of_too_large_a_group_in_the_file_that_it_names(st
         more = {"part": "train", "file": "a.jpg", "bytes": 1, "phash": np.uint64(0), "problem": None}
         outputs.facts.of(release).write(facts.assign(**more))
         outputs.write_lines(outputs.path(outputs.located.format(release)), facts.image_id)
+
+
+def test_split_tells_which_seen_pairs_are_of_no_named_release(stage, project, capsys):
+    merged = world()
+    write_read(merged)
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["split"]["same_picture"] = [["ISIC_0000164", merged.image_id[0]], list(merged.image_id[:2])]
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    stage("split")
+    told = "split.same_picture: ISIC_0000164 of no named release; their pairs are left out"
+    assert told in capsys.readouterr().out
+
+
+def test_split_keeps_the_pairs_of_too_large_a_group_in_the_file_that_it_names(stage, project):
+    merged = world()
+    a, b = merged.image_id[merged.release == "isic2020"].iloc[[0, -1]]
+    merged.loc[merged.image_id == b, "duplicate_of"] = a
+    write_read(merged)
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["split"]["max_group"] = 4  # of one lesion or patient alone there are no more
     (project / "params.yaml").write_text(yaml.safe_dump(params))

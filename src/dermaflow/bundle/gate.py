@@ -25,7 +25,8 @@ def joined(reports: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     for name in sorted({name for report in reports for name in report["perturbations"]}):
         parts = [report["perturbations"][name] for report in reports if name in report["perturbations"]]
         images = sum(part["images"] for part in parts)
-        flipped = sum(part["images"] * part["decision_flipped"] for part in parts if part["images"])
+        # Shares are written with six digits; what they stand for are whole numbers of decisions.
+        flipped = sum(round(part["images"] * part["decision_flipped"]) for part in parts if part["images"])
         shares[name] = flipped / images if images else None
     return shares
 

@@ -142,7 +142,8 @@ def ensemble(
         metrics=metrics,
         plots=plots,
         funnel=funnel,
-        scored=[*(f"by model {model}" for model in counts), "by the ensemble"],
+        scored=f"In this run of the pipeline the hold-out was scored {len(counts) + 1} times: "
+        f"{', '.join(f'by model {model}' for model in counts)}, by the ensemble.",
         extra=[
             ("When to refer", _operating_point(metrics, params)),
             ("Prediction sets", _sets(metrics, decision, params)),

@@ -139,11 +139,12 @@ def _report(
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
+    learned = f"in training at {metrics['told']}" if metrics["told"] else "in training"
     text = (
         f"Brackets: 95 % intervals over resampled groups, {intervals.FEW}; that of balanced accuracy is too "
         "narrow where a diagnosis has a handful of images. Balanced accuracy goes by decision score "
-        "(probability divided by the diagnosis' frequency in training), accuracy by probability; a tie for "
-        "the highest counts as wrong. Probabilities suppose the frequencies of the training: where diagnoses "
+        f"(probability divided by the diagnosis' frequency {learned}), accuracy by probability; a tie for "
+        f"the highest counts as wrong. Probabilities suppose the frequencies {learned}: where diagnoses "
         "are more or less frequent, accuracy, log loss, Brier score and calibration error suffer from that "
         "alone."
     )
@@ -164,7 +165,7 @@ def _referred(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
     columns = {HERE: metrics["operating_point"], BEFORE: bundle.metrics["operating_point"]}
     text = (
         f"{sections.refer_rule(columns[HERE])} The threshold was chosen in training for a sensitivity of "
-        f"{report.percent(bundle.decision['sensitivity'])}."
+        f"{report.percent(bundle.decision['sensitivity'])}.{_unpromised(metrics)}"
     )
     return sections.referred(columns) + report.paragraph(text)
 
@@ -173,9 +174,19 @@ def _sets(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
     found = metrics["prediction_sets"]
     text = (
         f"Sets that should hold the diagnosis of {report.percent(bundle.decision['set_coverage'])} of each "
-        f"class' cases. On these images {sections.held(found)}"
+        f"class' cases.{_unpromised(metrics)} On these images {sections.held(found)}"
     )
     return sections.sets(found, bundle.decision["set_thresholds"], "cases here") + report.paragraph(text)
+
+
+def _unpromised(metrics: Mapping[str, Any]) -> str:
+    """Say what becomes of a promise where answers were told the centre."""
+    if not metrics["told"]:
+        return ""
+    return (
+        " That was on answers that are told no centre, as the service's and those in the other column are "
+        "not; on told ones it need not hold."
+    )
 
 
 def _told_unlike(bundle: Bundle, metrics: Mapping[str, Any]) -> str:

@@ -112,7 +112,8 @@ def evaluate_model(
         metrics=metrics,
         plots=pictures,
         funnel=funnel,
-        scored=[f"by model {name}"],
+        scored=f"This page is one scoring of the hold-out, by model {name}; each other model and the "
+        "ensemble score it, too.",
     )
     return Evaluation(metrics, pictures, report.render(content))
 

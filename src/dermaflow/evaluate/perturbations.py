@@ -1,7 +1,8 @@
 """Edits that do not change a diagnosis: what lies over, around or between lesion and picture.
 
 Each takes an RGB image (h, w, 3) uint8 and a lesion mask (h, w) bool or None, and returns an image of the
-same shape. What is drawn differs from image to image, but is the same each time for the same image.
+same shape. What is drawn differs from image to image, but is the same each time for the same image. What has
+a place lies in the centred square, which is all that the networks see of an image by `images.crop: center`.
 """
 
 import zlib
@@ -24,24 +25,25 @@ def ink(rgb: Image, _mask: Mask | None) -> Image:
     rng, side, height, width = _setting(rgb)
     drawn = rgb.copy()
     for end in (-1, 1):
-        x = int(width / 2 + end * width * rng.uniform(0.28, 0.38))
-        ys = np.linspace(height * 0.25, height * 0.75, 12)
+        x = int(width / 2 + end * side * rng.uniform(0.28, 0.38))
+        ys = height / 2 + side * np.linspace(-0.25, 0.25, 12)
         points = np.stack([x + rng.normal(0, side * 0.012, 12).cumsum(), ys], axis=1).astype(np.int32)
         cv2.polylines(drawn, [points], False, BLUE_INK, max(1, side // 60), cv2.LINE_AA)
     for _ in range(3):
-        where = int(rng.uniform(0.15, 0.85) * width), int(rng.uniform(0.05, 0.15) * height)
+        right, up = rng.uniform(-0.35, 0.35), rng.uniform(0.35, 0.45)
+        where = int(width / 2 + side * right), int(height / 2 - side * up)
         cv2.circle(drawn, where, max(1, side // 50), BLUE_INK, -1, cv2.LINE_AA)
     return _image(cv2.addWeighted(drawn, 0.75, rgb, 0.25, 0))
 
 
 def ruler(rgb: Image, _mask: Mask | None) -> Image:
-    """A scale with ticks along the lower edge."""
+    """A scale with ticks along the lower edge of the centred square."""
     _, side, height, width = _setting(rgb)
     drawn = rgb.copy()
-    line = max(1, side // 200)
+    line, foot = max(1, side // 200), (height + side) // 2 - 1
     for number, x in enumerate(range(0, width, max(2, side // 40))):
         length = side // (12 if number % 5 == 0 else 24)
-        cv2.line(drawn, (x, height - 1), (x, height - 1 - length), DARK, line, cv2.LINE_AA)
+        cv2.line(drawn, (x, foot), (x, foot - length), DARK, line, cv2.LINE_AA)
     return _image(drawn)
 
 
@@ -59,10 +61,10 @@ def hair(rgb: Image, _mask: Mask | None) -> Image:
 
 
 def dark_border(rgb: Image, _mask: Mask | None) -> Image:
-    """A microscope's round field: dark outside a circle as wide as the longer side."""
+    """A microscope's round field: dark outside a circle as wide as the shorter side."""
     _, side, height, width = _setting(rgb)
     field = np.zeros((height, width), np.uint8)
-    cv2.circle(field, (width // 2, height // 2), int(max(width, height) * 0.5), 255, -1, cv2.LINE_AA)
+    cv2.circle(field, (width // 2, height // 2), side // 2, 255, -1, cv2.LINE_AA)
     soft = cv2.GaussianBlur(field, (0, 0), max(1.0, side / 80))[..., None] / 255.0
     return _image(rgb * soft + 8 * (1 - soft))
 

@@ -64,7 +64,7 @@ class Content:
         metrics: as metrics.json.
         plots: PNG bytes by the names of PICTURES.
         funnel: splits/funnel.csv.
-        scored: who scored the hold-out in this run of the pipeline.
+        scored: a sentence: who scores the hold-out in a run of the pipeline.
         extra: further sections (heading, HTML), after the headline figures.
     """
 
@@ -74,7 +74,7 @@ class Content:
     metrics: Mapping[str, Any]
     plots: Mapping[str, bytes]
     funnel: pd.DataFrame
-    scored: Sequence[str]
+    scored: str
     extra: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
@@ -323,12 +323,10 @@ def _steps(funnel: pd.DataFrame, by: str) -> str:
     return table(("", *counts.columns, "all"), rows)
 
 
-def _scored(scored: Sequence[str]) -> str:
-    times = "once" if len(scored) == 1 else f"{len(scored)} times"
+def _scored(scored: str) -> str:
     return paragraph(
-        f"In this run of the pipeline the hold-out was scored {times}: {', '.join(scored)}. Nothing is "
-        "chosen on it: epochs, weights, temperature and thresholds come from out-of-fold predictions, and "
-        "the gate holds one candidate against fixed limits. How often it was scored over all runs in this "
-        "folder is counted in reports/hold_out/openings.json and printed by `dermaflow evaluate`; each "
-        "scoring is a run in MLflow (tag hold_out_scored)."
+        f"{scored} Nothing is chosen on it: epochs, weights, temperature and thresholds come from "
+        "out-of-fold predictions, and the gate holds one candidate against fixed limits. How often it was "
+        "scored over all runs in this folder is counted in reports/hold_out/openings.json and printed by "
+        "`dermaflow evaluate`; each scoring is a run in MLflow (tag hold_out_scored)."
     )

@@ -229,11 +229,13 @@ def _describe(
 
 def _merged(tables: dict[str, pd.DataFrame], present: set[str]) -> dict[str, Any]:
     rows = merge(tables)
-    kept = rows[~rows["duplicate_of"].isin(set(rows["image_id"]))]
+    repeat = rows["duplicate_of"].isin(set(rows["image_id"]))
+    kept = rows[~repeat]
+    picture = rows["duplicate_of"].where(repeat, rows["image_id"])  # a repeat stands in for an absent file
     return {
         "rows": len(rows),
         "after_duplicates": len(kept),
-        "with_image": int(kept["image_id"].isin(present).sum()),
+        "with_image": int(picture[rows["image_id"].isin(present)].nunique()),
         "classes": {str(name): int(count) for name, count in kept["diagnosis"].value_counts().items()},
         "missing": {name: round(float(rows[name].isna().mean()), 4) for name in _FIELDS},
     }

@@ -113,19 +113,20 @@ def _from_base64(value: str, length: int) -> str | None:
     return digest.hex() if len(digest) == length else None
 
 
-def check(path: Path, said: Stated) -> Checked:
+def check(path: Path, answer: Stated | None) -> Checked:
     """Hold a file against its server's statement.
 
     Args:
         path: the file, whole.
-        said: see `stated`.
+        answer: see `stated`; None if no server answered.
     """
+    said = answer or Stated()
     size = path.stat().st_size
     names = {"sha256", *(name for name, _ in said.digests), *(["md5"] if said.etag else [])}
     own = _hash(path, names, _part_sizes(size, said.parts))
     how, wrong = _compare(size, own, said)
     if not (how or wrong):
-        how, wrong = _by_itself(path, said)
+        how, wrong = _by_itself(path, answer)
     return Checked(own.digests["sha256"], size, how, wrong)
 
 
@@ -149,16 +150,19 @@ def _compare(size: int, own: "_Hashes", said: Stated) -> tuple[str, str | None]:
     return how, None
 
 
-def _by_itself(path: Path, said: Stated) -> tuple[str, str | None]:
+def _by_itself(path: Path, answer: Stated | None) -> tuple[str, str | None]:
     """Check what needs no server: the CRC-32 of each member of a zip; that a table begins as one."""
+    silent = "the server states no checksum that can be compared"
+    if answer is None:
+        silent = "no server says anything of it"
     if not path.name.removesuffix(".part").endswith(".zip"):
         with path.open("rb") as file:
             begins = file.read(256).lstrip()
         what = next((what for sign, what in _NO_TABLE.items() if begins.startswith(sign)), "")
         if what or not begins:
             return "", f"it is no table but {what or 'empty'}"
-        length = "nothing" if said.size is None else "length only"
-        return f"{length}: the server states no checksum that can be compared", None
+        length = "nothing" if answer is None or answer.size is None else "length only"
+        return f"{length}: {silent}", None
     try:
         with zipfile.ZipFile(path) as box:
             members = len(box.namelist())
@@ -167,7 +171,7 @@ def _by_itself(path: Path, said: Stated) -> tuple[str, str | None]:
         return "", f"it is no whole zip ({error})"
     if damaged is not None:
         return "", f"the CRC of {damaged} inside is wrong"
-    return f"CRC of each of {members:,} files inside; the server states no checksum to compare", None
+    return f"CRC of each of {members:,} files inside; {silent}", None
 
 
 @dataclass(frozen=True)

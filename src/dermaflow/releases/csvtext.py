@@ -87,6 +87,8 @@ def _parsed(name: str, text: str, delimiter: str) -> tuple[list[list[str]], int]
             f"{name}, line {reader.line_num}",
             "Look for a quote that is never closed, before or on that line.",
         ) from None
+    if not any(map(_filled, every)):
+        return every, 0
     broken = reader.line_num - len(every)
     if broken and _open_quote(text, delimiter):
         row = len(every) - 1 - next(place for place, line in enumerate(every) if _filled(line))

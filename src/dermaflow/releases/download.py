@@ -148,7 +148,8 @@ def _there(urls: Sequence[str], target: Path, *, verify: bool) -> Fetched:
     size = target.stat().st_size
     wrong = None
     if known is None:
-        found = checksums.check(target, _ask(urls))
+        said = _ask(urls)
+        found = checksums.check(target, said)
         wrong = found.wrong
     elif size != known.size:
         wrong = f"it has {size:,} bytes, {checksums.SUMS} says {known.size:,}"
@@ -159,21 +160,22 @@ def _there(urls: Sequence[str], target: Path, *, verify: bool) -> Fetched:
     if wrong is not None:
         raise DataError(wrong, target.name, "Remove it (or move it away) and run the same command again.")
     if known is None:
-        checksums.record(target.parent, target.name, found)
+        if said is not None:  # else the next run asks again
+            checksums.record(target.parent, target.name, found)
         return Fetched(target, size, found.how, new=False)
     how = f"sha256 as in {checksums.SUMS}" if verify else f"length as in {checksums.SUMS}"
     return Fetched(target, size, how, new=False)
 
 
-def _ask(urls: Sequence[str]) -> Stated:
-    """Return the first server's statement about a file; an empty one if none answers."""
+def _ask(urls: Sequence[str]) -> Stated | None:
+    """Return the first server's statement about a file; None if none answers."""
     for url in urls:
         try:
             with _open(url, method="HEAD") as response:
                 return checksums.stated(_headers(response), _extent(response, 0)[1], whole=True)
         except (OSError, http.client.HTTPException, _Incomplete):
             continue
-    return Stated()
+    return None
 
 
 def _fetch(urls: list[str], target: Path, progress: Progress | None, pause_s: float) -> Fetched:
@@ -287,7 +289,7 @@ def _continue(url: str, part: Path, name: str, progress: Progress | None) -> Sta
             part.unlink()
         raise _Incomplete(f"{have:,} of {total:,} bytes came")
     if ranged and not said.digests:
-        whole = _ask([url])
+        whole = _ask([url]) or Stated()
         return whole if whole.digests or (whole.etag and not said.etag) else said
     return said
 
@@ -297,7 +299,7 @@ def _all_there(error: urllib.error.HTTPError, url: str, part: Path, have: int) -
     total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
     error.close()
     if total.isdigit() and int(total) == have:
-        return _ask([url])
+        return _ask([url]) or Stated(size=have)
     part.unlink()
     raise _Incomplete("what was kept does not fit the server's file") from None
 

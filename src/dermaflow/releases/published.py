@@ -87,7 +87,12 @@ def _inside(path: Path, names: Sequence[str]) -> list[str]:
             items = box.namelist()
     except (OSError, *DAMAGED):
         raise DataError("not a whole zip file", path.name, "Download the archive again.") from None
-    return [item for item in items if Path(item).name in names and "__MACOSX" not in item]
+    return [item for item in items if _base(item) in names and "__MACOSX" not in item]
+
+
+def _base(item: str) -> str:
+    """Return the file name of a zip's member; zips made on Windows may hold backslashes."""
+    return Path(item.replace("\\", "/")).name
 
 
 def read(
@@ -138,7 +143,7 @@ def _text(path: Path, names: Sequence[str]) -> tuple[str, str]:
     try:
         if path.suffix == ".zip":
             inside = _inside(path, names)[0]
-            name = f"{name}/{Path(inside).name}"
+            name = f"{name}/{_base(inside)}"
             with zipfile.ZipFile(path) as box:
                 content = box.read(inside)
         else:

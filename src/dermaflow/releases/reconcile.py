@@ -77,11 +77,11 @@ def merge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         )
     stacked = stacked.assign(centre=stacked["centre"].replace("unknown", pd.NA))
     first = stacked[labelled].sort_values(["image_id", "order"]).drop_duplicates("image_id")
-    names = first[["image_id", "label_release"]].rename(columns={"label_release": "release"})
+    names = first[["image_id", "shown", "label_release"]].rename(columns={"label_release": "release"})
     ranked = stacked.assign(rank=_label_rank(stacked))[labelled]
-    labels = ranked.sort_values(["image_id", "rank", "order"]).drop_duplicates("image_id")
-    merged = names.set_index("image_id").join(labels.set_index("image_id")[["label_release", *LABEL]])
-    merged = merged.join(_fields(stacked))
+    labels = ranked.sort_values(["shown", "rank", "order"]).drop_duplicates("shown")  # of both sizes, 2019's
+    names = names.join(labels.set_index("shown")[["label_release", *LABEL]], on="shown").drop(columns="shown")
+    merged = names.set_index("image_id").join(_fields(stacked))
     merged["centre"] = merged["centre"].fillna("unknown")
     merged = merged.sort_index().reset_index()
     smaller = _smaller_if_there(merged["image_id"])

@@ -1,6 +1,7 @@
 """A table of patients from a CSV: image, age (years), sex, site; an empty cell is a missing value."""
 
 import csv
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -64,6 +65,7 @@ def patient(cells: Mapping[str, str], where: str) -> Patient:
 
 def image_id(name: str) -> str:
     """Return a file name without its image extension: a.JPG and a are the same image."""
+    name = unicodedata.normalize("NFC", name)  # macOS may store a file's "ä" as two characters
     stem, dot, extension = name.rpartition(".")
     return stem if f"{dot}{extension}".lower() in IMAGE_TYPES else name
 

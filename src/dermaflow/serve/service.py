@@ -4,6 +4,7 @@ It binds to 127.0.0.1 unless told otherwise (`--host`, BENTOML_HOST) and takes i
 a promoted bundle it refuses to start and names the command that makes one.
 """
 
+import ctypes
 import logging
 import os
 import sys
@@ -43,6 +44,11 @@ try:
     app = application(LOADED)
 except DermaflowError as error:
     sys.exit(f"error: {error}")
+
+# Else glibc keeps ever larger blocks on its heap, and bodies that grow side by side take a third more than
+# they hold.
+if hasattr(allocator := ctypes.CDLL(None), "mallopt"):
+    allocator.mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD
 
 logging.getLogger("bentoml.access").addFilter(one_line)
 

@@ -42,9 +42,11 @@ def read_truth(source: Path) -> tuple[dict[str, Labelled], list[str]]:
         What is known by image id, and the images whose diagnosis is still empty.
 
     Raises:
-        DataError: as `metadata.read_metadata`, or an unknown diagnosis, or none at all.
+        DataError: as `metadata.read_metadata`, or an unknown diagnosis, or none at all, or a lesion of two
+            patients.
     """
     found: dict[str, Labelled] = {}
+    owners: dict[str, str] = {}
     open_ones: list[str] = []
     for image, (cells, where) in metadata.read_rows(source, COLUMNS, ("image", "diagnosis")).items():
         patient = metadata.patient(cells, where)
@@ -59,6 +61,12 @@ def read_truth(source: Path) -> tuple[dict[str, Labelled], list[str]]:
             patient_id, lesion_id = (
                 None if cells[name].lower() in GONE else cells[name] for name in ("patient_id", "lesion_id")
             )
+            if patient_id and lesion_id and owners.setdefault(lesion_id, patient_id) != patient_id:
+                raise DataError(
+                    f"lesion {lesion_id} is of the patients {owners[lesion_id]} and {patient_id}",
+                    f"{where}, column lesion_id",
+                    f"Write lesion ids that no two patients share, such as {patient_id}-{lesion_id}.",
+                )
             found[image] = Labelled(code, patient, patient_id, lesion_id)
         else:
             open_ones.append(image)

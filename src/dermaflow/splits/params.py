@@ -1,6 +1,6 @@
 """Section `split` of params.yaml."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -32,11 +32,20 @@ class SplitParams(Params):
     near_correlation: Annotated[float, Field(gt=0, le=1)] = 0.84
     """Of the high-passed thumbnails: from here on a candidate is confirmed and the groups are joined."""
     same_picture: tuple[tuple[str, str], ...] = ()
-    """Pairs of image ids that people saw to be one picture: joined whatever they measure."""
+    """Pairs of image ids that people saw to be one picture: joined whatever they measure. One with an image
+    of no named release is left out, and told."""
     max_group: Annotated[int, Field(ge=1)] = 200
     """Images: a larger group stops the stage (the largest patient of 2020 has 115)."""
     conflicts: Literal["drop", "error"] = "drop"
     """What to do about identical images with different diagnoses."""
+
+    def unlisted(self, image_ids: Iterable[str]) -> list[str]:
+        """Return the images of `same_picture` that are not among these.
+
+        Args:
+            image_ids: of all releases that are named.
+        """
+        return sorted({image for pair in self.same_picture for image in pair} - {*image_ids})
 
     def dealt(self, trained: Sequence[str]) -> int:
         """Return how many folds to deal.

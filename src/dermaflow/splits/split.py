@@ -148,20 +148,10 @@ def _pairs(
 
 
 def _seen(ids: "pd.Series[str]", params: SplitParams) -> pd.DataFrame:
-    """Return the pairs that people saw to be one picture.
-
-    Raises:
-        DataError: an image of them is in no release.
-    """
-    sides = np.array(params.same_picture, dtype=object).reshape(-1, 2)
-    strange = sorted({*sides.ravel()} - {*ids})
-    if strange:
-        raise DataError(
-            f"no release lists {first_ten(strange)}",
-            "params.yaml: split.same_picture",
-            "Mend the ids, or remove the pairs.",
-        )
-    first, second = (pd.Series(side, dtype="str") for side in np.sort(sides, axis=1).T)
+    """Return the pairs that people saw to be one picture, of images that the releases list."""
+    unlisted = {*params.unlisted(ids)}
+    pairs = [sorted(pair) for pair in params.same_picture if not unlisted & {*pair}]
+    first, second = (pd.Series(side, dtype="str") for side in np.array(pairs, object).reshape(-1, 2).T)
     return _named(first, second, "seen", NOT_COMPARED)
 
 
