@@ -118,7 +118,23 @@ def top() -> list[str]:
     return [str(key) for key in node] if isinstance(node, dict) else []
 
 
+def _require_own_code() -> None:
+    """Refuse to make, as a stage of DVC, another folder's results by this one's code.
+
+    DVC notes the code that lies in the folder where it runs; an installation leads to the project's. They are
+    two in a worktree, and in the folder where DVC tries an experiment (`--temp`, `--queue`).
+    """
+    noted, runs = root() / "src" / "dermaflow", Path(__file__).resolve().parent
+    if "DVC_STAGE" in os.environ and noted.is_dir() and noted.resolve() != runs:
+        raise ParamsError(
+            f"DVC notes the code in {noted}, and that of {runs} would run",
+            os.environ["DVC_STAGE"],
+            "Put PYTHONPATH=src before the command.",
+        )
+
+
 def _section(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever YAML holds there
+    _require_own_code()
     node = _read(path)
     for part in where.split("."):
         if not isinstance(node, dict) or part not in node:

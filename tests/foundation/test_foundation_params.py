@@ -1,5 +1,6 @@
 """params.yaml: typed, frozen, and a wrong value names its key."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import pytest
@@ -93,6 +94,19 @@ def test_a_file_that_is_not_utf_8_is_an_error(project):
     (project / "params.yaml").write_bytes("impute: {} # für".encode("latin-1"))
     with pytest.raises(ParamsError, match=r"params\.yaml: not UTF-8 text.*Save it as UTF-8"):
         params.load(Fake)
+
+
+def test_a_stage_of_dvc_runs_the_code_that_dvc_notes(write, project, monkeypatch):
+    """In a worktree, or where DVC tries an experiment, an installation leads to the project's code."""
+    write({"impute": {}})
+    (project / "src" / "dermaflow").mkdir(parents=True)
+    assert params.load(Fake).bits == 8  # by hand nothing is noted
+    monkeypatch.setenv("DVC_STAGE", "impute")
+    with pytest.raises(ParamsError, match=r"^impute: DVC notes the code in .*Put PYTHONPATH=src before"):
+        params.load(Fake)
+    (project / "src" / "dermaflow").rmdir()
+    (project / "src" / "dermaflow").symlink_to(Path(params.__file__).parent)
+    assert params.load(Fake).bits == 8
 
 
 def test_names_must_differ(write):
