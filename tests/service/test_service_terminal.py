@@ -62,9 +62,8 @@ def test_the_service_ends_with_its_terminal(champion, tmp_path, end):
     env = environment(champion.root, PATH=path)
     child, opened = pty.fork()
     if not child:
-        signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        )  # no terminal's shell begins with Ctrl-C ignored, as a job may
+        for ignored in (signal.SIGINT, signal.SIGHUP):  # by a job and by nohup, by no shell of a terminal
+            signal.signal(ignored, signal.SIG_DFL)
         os.execvpe("bash", ["bash", "--norc", "-i"], env)
     try:
         with os.fdopen(opened, "r+b", buffering=0) as terminal:
