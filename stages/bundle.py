@@ -2,10 +2,9 @@
 
 import csv
 
-from dermaflow import outputs, params
+from dermaflow import outputs, params, stage
 from dermaflow.bundle import build, ood
 from dermaflow.bundle.params import BundleParams, LabelsParams, RegistryParams
-from dermaflow.errors import tell_errors
 from dermaflow.files import digest
 from dermaflow.images.params import ImagesParams
 from dermaflow.train.ship import ship
@@ -42,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main)
+    stage.run(main)

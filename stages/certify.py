@@ -1,7 +1,6 @@
 """Stage certify: the suite of the prepared table and the proof of no leak; without it nothing trains."""
 
-from dermaflow import outputs, params, quality
-from dermaflow.errors import tell_errors
+from dermaflow import outputs, params, quality, stage
 from dermaflow.files import digest
 from dermaflow.splits import leaks
 from dermaflow.splits.certificate import certify
@@ -27,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main)
+    stage.run(main)

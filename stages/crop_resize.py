@@ -2,8 +2,7 @@
 
 import sys
 
-from dermaflow import outputs, params, sources, tracking
-from dermaflow.errors import tell_errors
+from dermaflow import outputs, params, sources, stage, tracking
 from dermaflow.images import contact, store
 from dermaflow.images.params import ImagesParams
 
@@ -21,7 +20,7 @@ def main(release: str, size_px: str) -> None:
     sheets = outputs.sheets_dir(size, release)
     with outputs.replacing(outputs.images_dir(size, release), folder=True) as folder:
         store.write_shards(
-            source, image_ids, recipe, folder, workers=images.workers, max_unreadable=images.max_unreadable
+            source, image_ids, recipe, folder, workers=params.workers(), max_unreadable=images.max_unreadable
         )
     with outputs.replacing(sheets, folder=True) as folder:
         reader = store.ShardReader(outputs.images_dir(size), [release])
@@ -40,4 +39,4 @@ def main(release: str, size_px: str) -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main, sys.argv[1], sys.argv[2])
+    stage.run(main, sys.argv[1], sys.argv[2])

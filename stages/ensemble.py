@@ -1,10 +1,9 @@
 """Stage ensemble: blend the members, calibrate out of fold, report on the hold-out."""
 
-from dermaflow import outputs, params, tracking
+from dermaflow import outputs, params, stage, tracking
 from dermaflow.bundle.params import RegistryParams
 from dermaflow.ensemble.ensemble import ensemble
 from dermaflow.ensemble.params import EnsembleParams
-from dermaflow.errors import tell_errors
 from dermaflow.evaluate import evaluation, members, openings
 from dermaflow.evaluate.params import EvaluateParams
 
@@ -38,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main)
+    stage.run(main)

@@ -2,9 +2,8 @@
 
 import sys
 
-from dermaflow import outputs, params, tracking
+from dermaflow import outputs, params, stage, tracking
 from dermaflow.bundle.params import RegistryParams
-from dermaflow.errors import tell_errors
 from dermaflow.evaluate import evaluation, members, openings
 from dermaflow.evaluate.params import EvaluateParams
 
@@ -36,4 +35,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main, sys.argv[1])
+    stage.run(main, sys.argv[1])

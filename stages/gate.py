@@ -1,9 +1,8 @@
 """Stage gate: hold the ensemble against fixed limits; what fails is said, not raised."""
 
-from dermaflow import outputs, params, tracking
+from dermaflow import outputs, params, stage, tracking
 from dermaflow.bundle import gate
 from dermaflow.bundle.params import GateParams
-from dermaflow.errors import tell_errors
 
 
 def main() -> None:
@@ -26,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main)
+    stage.run(main)

@@ -1,7 +1,6 @@
 """Stage impute: fill missing patient data; the fit sees training rows only."""
 
-from dermaflow import outputs, params, tracking
-from dermaflow.errors import tell_errors
+from dermaflow import outputs, params, stage, tracking
 from dermaflow.impute import fitting
 from dermaflow.impute.params import ImputeParams
 
@@ -15,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main)
+    stage.run(main)

@@ -2,8 +2,7 @@
 
 import sys
 
-from dermaflow import outputs, params
-from dermaflow.errors import tell_errors
+from dermaflow import outputs, params, stage
 from dermaflow.images import store
 
 
@@ -15,4 +14,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main, sys.argv[1])
+    stage.run(main, sys.argv[1])

@@ -1,7 +1,6 @@
 """Stage locate: name, for each image, the one release whose shards store it."""
 
-from dermaflow import outputs, params, releases
-from dermaflow.errors import tell_errors
+from dermaflow import outputs, params, releases, stage
 
 
 def main() -> None:
@@ -13,4 +12,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main)
+    stage.run(main)

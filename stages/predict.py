@@ -3,10 +3,9 @@
 import sys
 from functools import partial
 
-from dermaflow import outputs, params, sources
+from dermaflow import outputs, params, sources, stage
 from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.run import Runner
-from dermaflow.errors import tell_errors
 from dermaflow.impute.fitting import as_patients
 from dermaflow.serve import formats, predict_folder
 
@@ -31,4 +30,4 @@ def main(release: str) -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main, sys.argv[1])
+    stage.run(main, sys.argv[1])

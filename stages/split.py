@@ -4,9 +4,9 @@ from functools import partial
 
 import pandas as pd
 
-from dermaflow import outputs, params, releases, tracking
+from dermaflow import outputs, params, releases, stage, tracking
 from dermaflow.bundle.params import LabelsParams
-from dermaflow.errors import first_ten, tell_errors
+from dermaflow.errors import first_ten
 from dermaflow.splits import legacy, own, sheet
 from dermaflow.splits.params import SplitParams
 from dermaflow.splits.split import split
@@ -38,7 +38,6 @@ def main() -> None:
         located={name: outputs.read_lines(outputs.path(outputs.located.format(name))) for name in names},
         params=settings,
         folds=folds,
-        missing_images=params.value("ingest.missing_images", str),
         view=view,
         own=own.read(params.root() / "splits" / settings.file, folds) if settings.file else None,
         thumbnails=thumbnails,
@@ -62,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main)
+    stage.run(main)

@@ -2,10 +2,9 @@
 
 import sys
 
-from dermaflow import datadir, outputs, params, sources
+from dermaflow import datadir, outputs, params, sources, stage
 from dermaflow.bundle import format as bundle_format
 from dermaflow.bundle.run import Runner
-from dermaflow.errors import tell_errors
 from dermaflow.evaluate import stress
 from dermaflow.evaluate.params import StressParams
 from dermaflow.train.member import as_rows
@@ -34,4 +33,4 @@ def main(release: str) -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main, sys.argv[1])
+    stage.run(main, sys.argv[1])

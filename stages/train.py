@@ -1,12 +1,11 @@
 """Stage train@{model}-{fold}: train one member; a killed one goes on from its last finished epoch."""
 
-import shutil
 import sys
 from functools import partial
+from pathlib import Path
 
-from dermaflow import outputs, params, tracking
+from dermaflow import outputs, params, stage, tracking
 from dermaflow.bundle.params import LabelsParams
-from dermaflow.errors import tell_errors
 from dermaflow.files import digest
 from dermaflow.images.store import ShardReader
 from dermaflow.model.params import ModelParams
@@ -16,7 +15,7 @@ from dermaflow.train.augment import Augment
 from dermaflow.train.params import AugmentParams, TrainParams
 
 
-def main(model: str, fold_number: str) -> None:
+def main(model: str, fold_number: str) -> Path | None:
     fold = params.whole(fold_number, "folds")
     network, train = params.load(ModelParams, model), params.load(TrainParams)
     augment, labels = params.load(AugmentParams), params.load(LabelsParams)
@@ -27,8 +26,8 @@ def main(model: str, fold_number: str) -> None:
     inputs = {**tables, "shards": digest(outputs.inputs(model))}
     computed = machine.described(train.precision, train.threads)
     key = resume.key({**settings, **inputs}, computed, network.weights)
-    learned = {**settings, TrainParams.section: train.model_dump(mode="json", exclude={"workers", "views"})}
-    state = resume.key({**learned, **inputs}, computed, network.weights)  # views and workers change no weight
+    learned = {**settings, TrainParams.section: train.model_dump(mode="json", exclude={"views"})}
+    state = resume.key({**learned, **inputs}, computed, network.weights)  # views change no weight
     checkpoint = params.root() / ".checkpoints" / f"{state}-{fold}"
     folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     cases = outputs.cases.read()
@@ -43,11 +42,12 @@ def main(model: str, fold_number: str) -> None:
         train=train,
         augment=augment,
         fold=fold,
+        workers=params.workers(),
         checkpoint_dir=checkpoint,
     )
     if not machine.is_first():  # torchrun's further processes train along; the first one writes and tells
         fit()
-        return
+        return None
 
     with outputs.replacing(sheets, folder=True) as scratch:
         file, px = scratch / "augmented.png", network.input_px
@@ -74,8 +74,8 @@ def main(model: str, fold_number: str) -> None:
         record.metrics = tracking.flat(trained.metrics)
         record.history += [tracking.flat(epoch) for epoch in trained.fitted.history]  # of before a kill, too
     run.finish()
-    shutil.rmtree(checkpoint, ignore_errors=True)  # last: a server may hang
+    return checkpoint  # of use until DVC may note the member
 
 
 if __name__ == "__main__":
-    tell_errors(main, sys.argv[1], sys.argv[2])
+    stage.run(main, sys.argv[1], sys.argv[2])

@@ -1,7 +1,6 @@
 """Stage validate: hold the published tables against the Great Expectations suites."""
 
-from dermaflow import outputs, params, quality, tracking
-from dermaflow.errors import tell_errors
+from dermaflow import outputs, params, quality, stage, tracking
 
 
 def main() -> None:
@@ -17,4 +16,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell_errors(main)
+    stage.run(main)

@@ -56,6 +56,28 @@ def repository() -> "Iterator[Repo]":
         ) from None
 
 
+@contextmanager
+def alone(folder: Path) -> "Iterator[None]":
+    """Keep DVC out of a folder.
+
+    Raises:
+        DataError: a process of DVC works in this project, or runs a stage that reads or writes there.
+    """
+    from dvc.lock import LockError  # noqa: PLC0415 - half a second
+    from dvc.rwlock import rwlock  # noqa: PLC0415
+
+    with repository() as repo:
+        try:
+            with repo.lock, rwlock(repo.tmp_dir, repo.fs, "dermaflow repro", [], [str(folder)], False):
+                yield
+        except LockError as error:
+            raise DataError(
+                " ".join(str(error).split()),
+                folder.name,
+                "Wait until it has ended, or work in a git worktree.",
+            ) from None
+
+
 def data_dir() -> Path:
     """Return data/ in the project's root."""
     return root() / "data"

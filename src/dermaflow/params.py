@@ -6,7 +6,7 @@ that section alone with `params.load(ImputeParams)`. A wrong value names its key
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dermaflow.errors import ParamsError
 
 FILE = "params.yaml"
+MOST_WORKERS: Final = 256
 
 _LIKELY_PERCENT = 2
 """From here on a share above 1 was most likely meant in per cent."""
@@ -21,6 +22,11 @@ _LIKELY_PERCENT = 2
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of a whole: 0 to 1."""
+
+
+_ABSENT: Final = object()
+_opened: dict[tuple[Path, str], Any] = {}
+"""What was first found in a file under a key."""
 
 
 class Params(BaseModel):
@@ -94,6 +100,24 @@ def whole(text: str, key: str) -> int:
     return int(text)
 
 
+def workers() -> int:
+    """Return how many processes read, cut out and augment images; any number gives the same bytes.
+
+    So no stage of dvc.yaml names this key: a change of it runs nothing again.
+
+    Raises:
+        ParamsError: the key is absent, or no whole number from 1 to 256.
+    """
+    node = _found(_read(current()), "workers")
+    if not isinstance(node, int) or not 1 <= node <= MOST_WORKERS:
+        raise ParamsError(
+            "workers is missing" if node is _ABSENT else f"workers is {node!r}",
+            current().name,
+            f"Set workers to a number of processes, 1 to {MOST_WORKERS}; presets/sample.yaml shows it.",
+        )
+    return node
+
+
 def names(section: str, *, file: Path | None = None) -> list[str]:
     """Return a section that is a list of names or the keys of a table, e.g. `releases`, `models`.
 
@@ -118,29 +142,28 @@ def top() -> list[str]:
     return [str(key) for key in node] if isinstance(node, dict) else []
 
 
-def _require_own_code() -> None:
-    """Refuse to make, as a stage of DVC, another folder's results by this one's code.
-
-    DVC notes the code that lies in the folder where it runs; an installation leads to the project's. They are
-    two in a worktree, and in the folder where DVC tries an experiment (`--temp`, `--queue`).
-    """
-    noted, runs = root() / "src" / "dermaflow", Path(__file__).resolve().parent
-    if "DVC_STAGE" in os.environ and noted.is_dir() and noted.resolve() != runs:
-        raise ParamsError(
-            f"DVC notes the code in {noted}, and that of {runs} would run",
-            os.environ["DVC_STAGE"],
-            "Put PYTHONPATH=src before the command.",
-        )
+def changed() -> list[str]:
+    """Return the keys, of those opened so far, that the params file now gives otherwise."""
+    now = _read(current())
+    return [
+        where for (path, where), node in _opened.items() if path == current() and _found(now, where) != node
+    ]
 
 
 def _section(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever YAML holds there
-    _require_own_code()
-    node = _read(path)
+    node = _found(_read(path), where)
+    if node is _ABSENT:
+        raise ParamsError(
+            f"{where} is missing", path.name, f"Add the key {where}; presets/sample.yaml shows it."
+        )
+    _opened.setdefault((path, where), node)
+    return node
+
+
+def _found(node: Any, where: str) -> Any:  # noqa: ANN401
     for part in where.split("."):
         if not isinstance(node, dict) or part not in node:
-            raise ParamsError(
-                f"{where} is missing", path.name, f"Add the key {where}; presets/sample.yaml shows it."
-            )
+            return _ABSENT
         node = node[part]
     return node
 

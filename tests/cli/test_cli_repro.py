@@ -45,9 +45,11 @@ def test_what_no_stage_makes_any_more_is_removed_and_peoples_files_stay(project)
         "outputs/ensemble/blend.json",
         "outputs/models",
     ]  # part of one now, or its home
-    assert repro.remove_stale(flow, remembered) == [
+    found = repro.stale(flow, remembered)
+    assert found == [
         "outputs/evaluation/old", "outputs/models/lite0/1", "outputs/models/old", "outputs/old.txt",
     ]  # fmt: skip
+    assert list(repro.remove(found)) == found
     left = {
         file.relative_to(project / "outputs").as_posix()
         for file in (project / "outputs").rglob("*")
@@ -88,6 +90,7 @@ def test_outside_a_project_or_with_params_that_lack_a_key_there_is_one_line(proj
         ("models", {}, "models is {}, must be a list"),
         ("models.lite0.drawn_image", 320, "models.lite0.drawn_image is no known key"),
         ("models.lite0.stored_px", 130, "models.lite0.stored_px is 130, sizes holds"),
+        ("workers", 0, "workers is 0"),
         ("gate.min_macro_auc", 1.4, "gate.min_macro_auc is 1.4"),
         ("augment.cutout.p", "often", "augment.cutout.p is 'often'"),
         ("releases", ["isic2017"], "releases names isic2017, which data/ does not hold"),

@@ -1,7 +1,10 @@
 """data/ and data.dvc: what is there must be what git says, and nothing of the user's is ever removed."""
 
+import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 import yaml
@@ -37,6 +40,30 @@ def test_linked_data_are_hashed_without_a_copy_and_verified(repo, tmp_path_facto
     assert set(outs) == {"data/isic2018", "data/masks"}
     datadir.verify()
     assert not datadir.is_demo()
+
+
+def test_a_folder_is_taken_alone_only_while_no_stage_of_dvc_reads_or_writes_there(repo):
+    outputs = folder(repo / "outputs", a="1")
+    waits = "touch began; while [ ! -e ends ]; do sleep 0.05; done; touch outputs/b"
+    stage = {"cmd": waits, "deps": ["outputs/a"], "outs": ["outputs/b"]}
+    (repo / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"waits": stage}}))
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q"], cwd=repo) as running:
+        end = time.monotonic() + 60
+        while not (repo / "began").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        with (
+            pytest.raises(DataError, match=rf"outputs.* busy.*\(PID {running.pid}\).*Wait until it has"),
+            datadir.alone(outputs),
+        ):
+            pass
+        with datadir.alone(repo / "reports"):
+            pass
+        (repo / "ends").touch()
+    assert running.returncode == 0
+    with datadir.alone(outputs):
+        held = json.loads((repo / ".dvc/tmp/rwlock").read_text())["write"]
+        assert [entry["pid"] for entry in held.values()] == [os.getpid()]
+    assert str(os.getpid()) not in (repo / ".dvc/tmp/rwlock").read_text()
 
 
 def test_changed_data_name_the_wanted_and_the_found_hash(repo, tmp_path_factory):

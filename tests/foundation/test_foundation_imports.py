@@ -12,7 +12,14 @@ import yaml
 
 from tests_paths import ROOT
 
-EXCEPTED = {"dermaflow", "dermaflow.params", "dermaflow.outputs", "dermaflow.tracking", "dermaflow.errors"}
+EXCEPTED = {
+    "dermaflow",
+    "dermaflow.stage",
+    "dermaflow.params",
+    "dermaflow.outputs",
+    "dermaflow.tracking",
+    "dermaflow.errors",
+}
 
 
 @cache

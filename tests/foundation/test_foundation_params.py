@@ -1,6 +1,5 @@
 """params.yaml: typed, frozen, and a wrong value names its key."""
 
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import pytest
@@ -96,17 +95,16 @@ def test_a_file_that_is_not_utf_8_is_an_error(project):
         params.load(Fake)
 
 
-def test_a_stage_of_dvc_runs_the_code_that_dvc_notes(write, project, monkeypatch):
-    """In a worktree, or where DVC tries an experiment, an installation leads to the project's code."""
-    write({"impute": {}})
-    (project / "src" / "dermaflow").mkdir(parents=True)
-    assert params.load(Fake).bits == 8  # by hand nothing is noted
-    monkeypatch.setenv("DVC_STAGE", "impute")
-    with pytest.raises(ParamsError, match=r"^impute: DVC notes the code in .*Put PYTHONPATH=src before"):
-        params.load(Fake)
-    (project / "src" / "dermaflow").rmdir()
-    (project / "src" / "dermaflow").symlink_to(Path(params.__file__).parent)
-    assert params.load(Fake).bits == 8
+@pytest.mark.parametrize("number", [0, 257, "two", 1.5, None])
+def test_workers_are_a_number_of_processes(write, number):
+    write({"workers": 256})
+    assert params.workers() == 256
+    write({"workers": number})
+    with pytest.raises(ParamsError, match=f"workers is {number!r}. Set workers to a number"):
+        params.workers()
+    write({})
+    with pytest.raises(ParamsError, match=r"workers is missing.*presets/sample\.yaml"):
+        params.workers()
 
 
 def test_names_must_differ(write):

@@ -21,7 +21,13 @@ def test_the_five_presets_are_there():
 def test_a_preset_is_valid_and_whole(project, monkeypatch, file):
     monkeypatch.setenv("DERMAFLOW_PARAMS", str(file))
     all_params.check()
-    known = {kind.section for kind in all_params.SECTIONS} | {"releases", "sizes", "folds", "models"}
+    known = {kind.section for kind in all_params.SECTIONS} | {
+        "releases",
+        "sizes",
+        "folds",
+        "models",
+        "workers",
+    }
     assert set(yaml.safe_load(file.read_text())) == known
     trained = params.names("folds", file=file)
     assert trained == [str(i) for i in range(len(trained))]

@@ -1,5 +1,6 @@
 """The real `dvc repro`, end to end, on a reduced demo release."""
 
+import json
 import os
 import signal
 import subprocess
@@ -92,6 +93,13 @@ def test_the_imputer_recrops_nothing_and_make_repro_says_where_results_differ(an
     stale.mkdir(parents=True)
     tiny = another.params["models"]["tiny"]  # from here on the only model: what follows needs no second
     another.change({"impute": {"age": "median"}, "models": {"tiny": tiny}})
+    held = another.folder / ".dvc/tmp/rwlock"  # as where a pipeline of the params before runs
+    trains = {str(another.folder / "outputs/models/lite0/0"): {"pid": os.getpid(), "cmd": "dvc repro"}}
+    held.write_text(json.dumps({"write": trains}))
+    refused = another.run("dermaflow", "repro", ok=False)
+    assert f"is being blocked by: (PID {os.getpid()}): dvc repro" in refused.stderr
+    assert stale.exists()
+    held.unlink()
     said = another.run("dermaflow", "repro").stdout
     for name in ("gone", "lite0"):
         assert f"removed outputs/models/{name}: no stage of dvc.yaml makes it" in said
@@ -137,7 +145,7 @@ def test_a_killed_training_goes_on_in_the_next_repro_and_ends_with_the_same_byte
     state["history"][0]["train_loss"] = 123.0  # leaves a trace of the epochs that are not trained again
     torch.save(state, file)
 
-    another.change({"train": {"views": 4, "workers": 0}})  # what changes no weight starts nothing over
+    another.change({"train": {"views": 4}, "workers": 1})  # what changes no weight starts nothing over
     another.run(*command)
     losses = [line.split(",")[2] for line in (member / "history.csv").read_text().splitlines()]
     assert (losses[:2], len(losses)) == (["train_loss", "123.0"], 7)
@@ -146,4 +154,31 @@ def test_a_killed_training_goes_on_in_the_next_repro_and_ends_with_the_same_byte
     another.run(*command[:2], "-f", *command[2:])
     assert "123.0" not in (member / "history.csv").read_text()
     assert (member / "weights.safetensors").read_bytes() == resumed
-    another.change({"train": {"views": 1, "workers": 2}})
+    another.change({"train": {"views": 1}, "workers": 2})
+
+
+def test_params_changed_while_a_training_runs_are_not_noted_for_it_and_back_again_it_goes_on(another):
+    another.repro()
+    lock, models = another.lock["train@tiny-0"], another.params["models"]
+    models["tiny"] |= {"epochs": 8, "lr": 0.0021}
+    another.change({"models": models})
+    command = ["dvc", "repro", "-s", "train@tiny-0"]
+    with subprocess.Popen(
+        command, cwd=another.folder, env=another.env, stderr=subprocess.PIPE, text=True
+    ) as training:
+        end = time.monotonic() + 300
+        while not list((another.folder / ".checkpoints").glob("*/last.pt")) and time.monotonic() < end:
+            time.sleep(0.01)
+        models["tiny"]["lr"] = 0.0022
+        another.change({"models": models})
+        said = training.stderr.read()
+    assert training.returncode
+    assert "train@tiny-0: while it ran there changed params.yaml: models.tiny. Run it again" in said
+    assert another.lock["train@tiny-0"] == lock
+    (file,) = (another.folder / ".checkpoints").glob("*/last.pt")
+    assert torch.load(file, weights_only=True)["epoch"] == 8
+    models["tiny"]["lr"] = 0.0021
+    another.change({"models": models})
+    assert "epoch 8/8" not in another.run(*command).stderr  # nothing is trained twice
+    assert another.lock["train@tiny-0"] != lock
+    assert not list((another.folder / ".checkpoints").iterdir())

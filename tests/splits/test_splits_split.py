@@ -410,7 +410,7 @@ def test_the_store_of_an_image_is_where_its_file_is_located():
     located = {name: table.image_id.tolist() for name, table in facts.items()}
     located["isic2018"].remove(image)
     result = room.split(
-        merged, facts, located, params=SplitParams(), folds=2, missing_images="error", view=None
+        merged, facts, located, params=SplitParams(missing_images="error"), folds=2, view=None
     )
     case = result.cases.set_index("image_id").loc[image]
     assert (case.release, case.store) == ("isic2018", "isic2019")

@@ -277,6 +277,23 @@ def test_a_database_whose_making_was_broken_off_is_told_with_its_remedy(project,
     made.close()
 
 
+def test_files_lie_beside_the_database_that_an_experiment_in_another_folder_makes(
+    project, tmp_path, monkeypatch
+):
+    """`dvc exp run --temp` with the project's database, before the project has one."""
+    (project / "model.txt").write_text("weights")
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "link").symlink_to(home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'link'}/mlflow.db")
+    assert tracking.send(tracking.Record(key="a", name="a", artifacts={"model.txt": "model"}))
+    assert list((home / "mlartifacts").rglob("model.txt"))
+    assert not list(project.glob("ml*"))
+    monkeypatch.setenv("DERMAFLOW_ROOT", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracking.send(tracking.Record(key="b", name="b"))  # then as its own
+
+
 def test_a_project_may_lie_under_any_name(tmp_path, monkeypatch):
     odd = tmp_path / "a?b%20c \u00e4#"
     odd.mkdir()

@@ -56,7 +56,7 @@ def tiny_model():
 @pytest.fixture
 def tiny_train():
     def make(**changes):
-        return TrainParams(**{"batch": 8, "workers": 0, "threads": 1, "precision": "float32", **changes})
+        return TrainParams(**{"batch": 8, "threads": 1, "precision": "float32", **changes})
 
     return make
 

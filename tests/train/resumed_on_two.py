@@ -33,13 +33,13 @@ def digest(checkpoint):
     model = ModelParams(
         backbone="test_efficientnet", weights="none", stored_px=32, input_px=32, epochs=2, sampler_power=0
     )
-    train = TrainParams(batch=16, workers=0, threads=1, precision="float32")
+    train = TrainParams(batch=16, threads=1, precision="float32")
     with machine.reproducible(1):
         torch.manual_seed(7)
         network = build(model, 3)
     fitted = loop.fit(
         network, made_rows(64), made_rows(13, 64), FakeReader(), classes=("MEL", "NV", "BCC"),
-        model=model, train=train, augment=AugmentParams(), checkpoint_dir=checkpoint,
+        model=model, train=train, augment=AugmentParams(), workers=0, checkpoint_dir=checkpoint,
     )  # fmt: skip
     values = [value.numpy().tobytes() for value in fitted.network.state_dict().values()]
     return hashlib.sha256(b"".join(values)).hexdigest(), fitted.history

@@ -37,7 +37,7 @@ def run(rows, reader, tiny_model, tiny_train):
             model=model,
             train=train,
             augment=AugmentParams(),
-            **more,
+            **{"workers": 0, **more},
         )
 
     return fit
@@ -99,7 +99,7 @@ def rising(monkeypatch):
 @pytest.mark.usefixtures("rising")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("killed_after", [1, 2])
-def test_a_killed_training_goes_on_to_the_same_bytes(killed_after, workers, run, tmp_path, tiny_train):
+def test_a_killed_training_goes_on_to_the_same_bytes(killed_after, workers, run, tmp_path):
     class KilledError(Exception):
         pass
 
@@ -107,13 +107,12 @@ def test_a_killed_training_goes_on_to_the_same_bytes(killed_after, workers, run,
         if record["epoch"] == killed_after:
             raise KilledError
 
-    train = tiny_train(workers=workers)
-    whole = run(train=train)
+    whole = run(workers=workers)
     with pytest.raises(KilledError):
-        run(train=train, checkpoint_dir=tmp_path, on_epoch=kill)
+        run(workers=workers, checkpoint_dir=tmp_path, on_epoch=kill)
     assert [file.name for file in tmp_path.iterdir()] == [resume.FILE]
     told = []
-    resumed = run(train=train, checkpoint_dir=tmp_path, on_epoch=told.append)
+    resumed = run(workers=workers, checkpoint_dir=tmp_path, on_epoch=told.append)
     assert [record["epoch"] for record in told] == list(range(killed_after + 1, 4))
     assert content(resumed) == content(whole)
     assert resumed.history == whole.history
@@ -121,7 +120,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(killed_after, workers, run,
 
 @pytest.mark.usefixtures("rising")
 def test_the_same_seed_gives_the_same_bytes_whatever_the_workers_and_another_does_not(run, tiny_train):
-    one, *same = (run(train=tiny_train(workers=workers)) for workers in (0, 1, 2))
+    one, *same = (run(workers=workers) for workers in (0, 1, 2))
     for other in same:
         assert content(one) == content(other)
         assert one.history == other.history
@@ -286,7 +285,7 @@ def test_the_logits_carry_the_learned_prior_and_not_the_drawn_one(power, tiny_mo
     torch.manual_seed(1)
     fitted = loop.fit(
         build(model, 3), rows, rows.take(slice(0, 30)), reader,
-        classes=CLASSES, model=model, train=tiny_train(patience=99), augment=AugmentParams(),
+        classes=CLASSES, model=model, train=tiny_train(patience=99), augment=AugmentParams(), workers=0,
     )  # fmt: skip
     logits = predict(fitted.network, reader, rows.image_ids, rows.patients, input_px=32, views=1, batch=32)
     said = softmax(logits["logits"]).mean(axis=0)

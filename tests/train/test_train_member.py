@@ -47,6 +47,7 @@ def train(tables, reader, tiny_model, tiny_train):
             train=tiny_train(),
             augment=AugmentParams(),
             fold=1,
+            workers=0,
         )
 
     return fit

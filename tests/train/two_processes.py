@@ -38,7 +38,7 @@ def train(backbone):
         backbone=backbone, weights="none", stored_px=32, input_px=32, epochs=1, sampler_power=0,
         dropout=0, patient_drop=0, class_weights="balanced", lr=0.003, warmup_share=0,
     )  # fmt: skip
-    train = TrainParams(batch=16, workers=0, threads=1, precision="float32")
+    train = TrainParams(batch=16, threads=1, precision="float32")
     with machine.reproducible(1):
         torch.manual_seed(7)
         network = build(model, 3)
@@ -53,7 +53,7 @@ def train(backbone):
     try:
         fitted = loop.fit(
             network, made_rows(TRAINED), made_rows(13, TRAINED), reader, classes=("MEL", "NV", "BCC"),
-            model=model, train=train, augment=AugmentParams(), on_epoch=told.append,
+            model=model, train=train, augment=AugmentParams(), workers=0, on_epoch=told.append,
         )  # fmt: skip
     finally:
         loop.Fitting.one_step = real

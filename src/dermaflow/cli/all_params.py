@@ -11,12 +11,11 @@ from dermaflow.evaluate.params import EvaluateParams, StressParams
 from dermaflow.images.params import ImagesParams
 from dermaflow.impute.params import ImputeParams
 from dermaflow.model.params import LEAST_PX, MOST_PX, ModelParams
-from dermaflow.releases.params import IngestParams
 from dermaflow.splits.params import SplitParams
 from dermaflow.train.params import AugmentParams, TrainParams
 
 SECTIONS: Final = (
-    RegistryParams, LabelsParams, IngestParams, SplitParams, ImputeParams, ImagesParams, AugmentParams,
+    RegistryParams, LabelsParams, SplitParams, ImputeParams, ImagesParams, AugmentParams,
     TrainParams, EvaluateParams, EnsembleParams, BundleParams, StressParams, GateParams,
 )  # fmt: skip
 """What the stages open, but for `models`, each entry of which is a section of its own."""
@@ -28,7 +27,7 @@ def check() -> None:
     Raises:
         ParamsError: a key is absent, unknown or wrong, or names what is not there.
     """
-    known = {"releases", "sizes", "folds", "models", *(kind.section for kind in SECTIONS)}
+    known = {"releases", "sizes", "folds", "models", "workers", *(kind.section for kind in SECTIONS)}
     strange = [name for name in params.top() if name not in known]
     if strange:
         raise ParamsError(
@@ -48,6 +47,7 @@ def check() -> None:
             f"sizes names {first_ten(far)}", params.FILE, f"Write {LEAST_PX} to {MOST_PX} pixels."
         )
     params.load(SplitParams).dealt(folds)
+    params.workers()
     bad = [name for name in models if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)]
     if bad:
         raise ParamsError(

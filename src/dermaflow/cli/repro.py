@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,8 +31,10 @@ def repro() -> None:
     """
     all_params.check()
     flow = Flow.read()
-    for stale in remove_stale(flow, made(_committed()) | made(_locked())):
-        print(f"removed {stale}: no stage of dvc.yaml makes it")
+    if found := stale(flow, made(_committed()) | made(_locked())):
+        with datadir.alone(outputs.path("")):  # a pipeline of other params may run, whose outputs these are
+            for name in remove(found):
+                print(f"removed {name}: no stage of dvc.yaml makes it")
     start = time.monotonic()
     status, ran = _dvc_repro()
     for stage, shown in REPORTS.items():
@@ -104,8 +106,8 @@ def made(lock: Mapping[str, Any]) -> set[str]:
     return {path for path in paths if path.startswith(f"{outputs.DIR}/")}
 
 
-def remove_stale(flow: Flow, remembered: Iterable[str]) -> list[str]:
-    """Remove what no stage makes any more; return the paths that were removed.
+def stale(flow: Flow, remembered: Iterable[str]) -> list[str]:
+    """Return the paths of what lies there and no stage makes any more.
 
     Args:
         flow: the stages that there are.
@@ -113,7 +115,7 @@ def remove_stale(flow: Flow, remembered: Iterable[str]) -> list[str]:
     """
     parents = {str(parent) for out in flow.outs for parent in Path(out).parents}
     kept = flow.outs | parents
-    stale = {path for path in remembered if path not in kept and not _inside(path, flow.outs)}
+    found = {path for path in remembered if path not in kept and not _inside(path, flow.outs)}
 
     def visit(folder: Path) -> None:
         for entry in folder.iterdir():
@@ -121,29 +123,32 @@ def remove_stale(flow: Flow, remembered: Iterable[str]) -> list[str]:
             if name in parents:
                 visit(entry)
             elif name not in flow.outs and entry.name != ".gitignore":
-                stale.add(name)
+                found.add(name)
 
     for folder in flow.whole:
         if (root() / folder).is_dir():
             visit(root() / folder)
-    removed = [name for name in sorted(stale) if _remove(root() / name)]
-    for name in removed:
-        _remove_if_empty((root() / name).parent)
-    return removed
+    return [name for name in sorted(found) if (root() / name).exists() or (root() / name).is_symlink()]
+
+
+def remove(names: Iterable[str]) -> Iterator[str]:
+    """Remove files and folders, and folders that are empty then; yield each path when it is gone.
+
+    Args:
+        names: their paths, relative to the root.
+    """
+    for name in names:
+        entry = root() / name
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+        _remove_if_empty(entry.parent)
+        yield name
 
 
 def _inside(path: str, folders: frozenset[str]) -> bool:
     return any(str(parent) in folders for parent in Path(path).parents)
-
-
-def _remove(entry: Path) -> bool:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry)
-    elif entry.exists() or entry.is_symlink():
-        entry.unlink()
-    else:
-        return False
-    return True
 
 
 def _remove_if_empty(folder: Path) -> None:

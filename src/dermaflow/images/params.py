@@ -19,7 +19,6 @@ class ImagesParams(Params):
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 120_000_000  # width x height in the header
     max_unreadable: Annotated[int, Field(ge=0)] = 0  # files that may fail to decode before a stage stops
-    workers: Annotated[int, Field(ge=1)] = 2  # processes; any number gives the same bytes
 
     def recipe(self, stored_px: int, input_px: int) -> Recipe:
         """Return the recipe of one stored size and one network size, pixels."""

@@ -94,7 +94,7 @@ def _refuse_missing(absent: pd.DataFrame) -> None:
     raise DataError(
         f"{len(absent)} listed images have no file ({lines})",
         "data/",
-        "Add the files, or set ingest.missing_images: drop.",
+        "Add the files, or set split.missing_images: drop.",
     )
 
 

@@ -38,6 +38,8 @@ class SplitParams(Params):
     """Images: a larger group stops the stage (the largest patient of 2020 has 115)."""
     conflicts: Literal["drop", "error"] = "drop"
     """What to do about identical images with different diagnoses."""
+    missing_images: Literal["drop", "error"] = "drop"
+    """What to do about listed images without a file."""
 
     def unlisted(self, image_ids: Iterable[str]) -> list[str]:
         """Return the images of `same_picture` that are not among these.

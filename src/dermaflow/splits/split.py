@@ -43,7 +43,6 @@ def split(
     *,
     params: SplitParams,
     folds: int,
-    missing_images: str,
     view: View | None = None,
     own: "pd.Series[str] | None" = None,
     thumbnails: Mapping[str, Cells] | None = None,
@@ -57,7 +56,6 @@ def split(
         located: the ids that each release's shards store.
         params: section `split`.
         folds: number of folds of the training rows.
-        missing_images: `drop` rows without an image file, or raise an `error`.
         view: drop diagnoses that this view leaves out.
         own: a split that people bring (`own.read`), taken instead of dealing.
         thumbnails: reads each release's column of them; by default the facts hold it.
@@ -71,7 +69,7 @@ def split(
     rows = rows.join(_pixels(rows["image_id"], facts, located))
     rows["release_rank"] = rows["release"].map({name: rank for rank, name in enumerate(facts)})
     listed = None if own is None else own.index
-    why, conflicts = drops.reasons(rows, params.conflicts, missing_images, view, listed)
+    why, conflicts = drops.reasons(rows, params.conflicts, params.missing_images, view, listed)
     kept = why.isna().to_numpy()
     if not kept.any():
         raise DataError("no image is left", "split", "See the reasons: " + _tally(why))

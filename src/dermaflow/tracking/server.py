@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from dermaflow.params import root
 from dermaflow.tracking.record import Record, now_ms
@@ -63,11 +64,11 @@ def open_run(record: Record) -> tuple[Any, str, str | None]:
 
     with FileLock(root() / ".mlflow.lock"):
         client = _client()
-        local = (root() / "mlartifacts").as_uri() if client.tracking_uri == _local_uri() else None
+        files = _files_beside(client.tracking_uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            experiment_id = client.create_experiment(EXPERIMENT, artifact_location=local)
-        elif local and experiment.artifact_location != local:
+            experiment_id = client.create_experiment(EXPERIMENT, artifact_location=files)
+        elif client.tracking_uri == _local_uri() and experiment.artifact_location != files:
             raise RuntimeError(
                 "mlflow.db came from another folder: it would put files into "
                 f"{experiment.artifact_location}. "
@@ -262,6 +263,15 @@ def _client() -> Any:  # noqa: ANN401 - mlflow is imported late
     uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_uri()
     mlflow.set_tracking_uri(uri)  # sets the variable too
     return mlflow.MlflowClient(uri)
+
+
+def _files_beside(uri: str) -> str | None:
+    """Return where files of a new SQLite database go: beside it, wherever the stage runs that makes it."""
+    prefix = "sqlite:///"
+    if not uri.startswith(prefix):
+        return None
+    file = unquote(uri.removeprefix(prefix).partition("?")[0])
+    return (Path(file).resolve().parent / "mlartifacts").as_uri()
 
 
 def _local_uri() -> str:

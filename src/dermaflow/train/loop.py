@@ -83,6 +83,7 @@ def fit(
     model: ModelParams,
     train: TrainParams,
     augment: AugmentParams,
+    workers: int = 2,
     checkpoint_dir: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda _record: None,
 ) -> Fitted:
@@ -97,6 +98,7 @@ def fit(
         model: length, rates, sampler.
         train: seed, batch, precision, monitor.
         augment: the sixteen.
+        workers: processes that load and augment; any number gives the same batches, 0 stays in this one.
         checkpoint_dir: keyed by the caller (`resume.key`); None keeps no state.
         on_epoch: told each epoch's record, with `images_per_second` and `precision` added.
 
@@ -127,7 +129,7 @@ def fit(
             batch=train.batch,
             sampling=sampling,
             seed=train.seed,
-            workers=train.workers,
+            workers=workers,
             px_in=model.px_in,
             part=(accelerator.process_index, accelerator.num_processes),
         )
@@ -143,7 +145,13 @@ def fit(
             seconds = time.perf_counter() - began
 
             logits = validate(
-                fitting.average.module, validation, reader, accelerator, model=model, train=train
+                fitting.average.module,
+                validation,
+                reader,
+                accelerator,
+                model=model,
+                train=train,
+                workers=workers,
             )
             if not np.isfinite(logits).all():
                 raise TrainingError(
@@ -351,6 +359,7 @@ def validate(
     *,
     model: ModelParams,
     train: TrainParams,
+    workers: int,
 ) -> monitor.Floats:
     """Logits of the untouched view, shape (n, classes); each process does its share, all get all."""
     count, rank, processes = len(rows), accelerator.process_index, accelerator.num_processes
@@ -364,7 +373,7 @@ def validate(
         input_px=model.input_px,
         views=1,
         batch=train.batch,
-        workers=train.workers,
+        workers=workers,
     )["logits"]
     if processes == 1:
         return found.astype(np.float64)

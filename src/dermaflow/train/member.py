@@ -76,6 +76,7 @@ def train_member(
     train: TrainParams,
     augment: AugmentParams,
     fold: int,
+    workers: int = 2,
     checkpoint_dir: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda _record: None,
 ) -> Trained:
@@ -90,6 +91,7 @@ def train_member(
         train: section `train`.
         augment: section `augment`.
         fold: the one that is not trained on.
+        workers: processes that load and augment; any number gives the same bytes.
         checkpoint_dir: keyed by the caller with `resume.key`; the caller removes it when all is written.
         on_epoch: told each epoch's record.
 
@@ -116,13 +118,23 @@ def train_member(
         model=model,
         train=train,
         augment=augment,
+        workers=workers,
         checkpoint_dir=checkpoint_dir,
         on_epoch=on_epoch,
     )
     hold_out = as_rows(cases[cases.split == "hold_out"], patients, None)
     part = slice(None) if is_first() else slice(0)
     frames = [
-        predictions(fitted.network, rows.take(part), split, reader, view=view, model=model, train=train)
+        predictions(
+            fitted.network,
+            rows.take(part),
+            split,
+            reader,
+            view=view,
+            model=model,
+            train=train,
+            workers=workers,
+        )
         for split, rows in (("out_of_fold", validation), ("hold_out", hold_out))
     ]
     return Trained(fitted, config(fitted, view, model, train, fold), pd.concat(frames, ignore_index=True))
@@ -173,6 +185,7 @@ def predictions(
     view: View,
     model: ModelParams,
     train: TrainParams,
+    workers: int = 2,
 ) -> pd.DataFrame:
     """Predict rows in all test-time views: a frame as outputs.predictions declares it."""
     with reproducible(train.threads):
@@ -184,7 +197,7 @@ def predictions(
             input_px=model.input_px,
             views=train.views,
             batch=train.batch,
-            workers=train.workers,
+            workers=workers,
         )
     columns: dict[str, Any] = {
         "image_id": list(rows.image_ids),

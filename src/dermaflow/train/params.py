@@ -18,7 +18,6 @@ class TrainParams(Params):
 
     seed: Seed = 7  # of weights, dropout, draws and augmentation
     threads: Count = 2  # of torch; weights are byte-equal only for the same number
-    workers: Annotated[int, Field(ge=0)] = 2  # processes that augment; any number gives the same batches
     batch: Annotated[int, Field(ge=2)] = 32  # images a step, over all processes
     precision: Precision = "auto"  # auto: on a GPU bf16, or fp16 where it has no bf16; else float32
     monitor: Literal["accuracy", "balanced_accuracy", "melanoma_auc"] = "accuracy"  # on the validation fold
