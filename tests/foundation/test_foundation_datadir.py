@@ -48,17 +48,19 @@ def test_a_folder_is_taken_alone_only_while_no_stage_of_dvc_reads_or_writes_ther
     stage = {"cmd": waits, "deps": ["outputs/a"], "outs": ["outputs/b"]}
     (repo / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"waits": stage}}))
     with subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q"], cwd=repo) as running:
-        end = time.monotonic() + 60
-        while not (repo / "began").exists() and time.monotonic() < end:
-            time.sleep(0.05)
-        with (
-            pytest.raises(DataError, match=rf"outputs.* busy.*\(PID {running.pid}\).*Wait until it has"),
-            datadir.alone(outputs),
-        ):
-            pass
-        with datadir.alone(repo / "reports"):
-            pass
-        (repo / "ends").touch()
+        try:
+            end = time.monotonic() + 60
+            while not (repo / "began").exists() and time.monotonic() < end:
+                time.sleep(0.05)
+            with (
+                pytest.raises(DataError, match=rf"outputs.* busy.*\(PID {running.pid}\).*Wait until it has"),
+                datadir.alone(outputs),
+            ):
+                pass
+            with datadir.alone(repo / "reports"):
+                pass
+        finally:
+            (repo / "ends").touch()
     assert running.returncode == 0
     with datadir.alone(outputs):
         held = json.loads((repo / ".dvc/tmp/rwlock").read_text())["write"]
