@@ -142,8 +142,13 @@ def top() -> list[str]:
     return [str(key) for key in node] if isinstance(node, dict) else []
 
 
+def watch() -> None:
+    """Note from now on which keys are opened, for `changed`."""
+    _opened.clear()
+
+
 def changed() -> list[str]:
-    """Return the keys, of those opened so far, that the params file now gives otherwise."""
+    """Return the keys, of those opened since `watch`, that the params file now gives otherwise."""
     now = _read(current())
     return [
         where for (path, where), node in _opened.items() if path == current() and _found(now, where) != node

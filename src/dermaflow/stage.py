@@ -28,6 +28,7 @@ def run(work: Callable[..., Path | None], *arguments: str) -> None:
 def _checked(work: Callable[..., Path | None], *arguments: str) -> None:
     _require_own_code()
     script = Path(sys.argv[0]).resolve()
+    params.watch()
     code = {file: _content(file) for file in (script, *CODE.rglob("*.py"))}
     needed_until_now = work(*arguments)
     _require_unchanged(code)
