@@ -46,22 +46,30 @@ preset: setup ## take a preset: make preset NAME=laptop
 	echo "your edited params.yaml is kept:" && cp -v --backup=numbered params.yaml params.yaml.bak || exit 1; fi; \
 	cp "presets/$(NAME).yaml" params.yaml && echo "params.yaml is now the preset $(NAME)"
 
+# $(call port_free,PORT): one line and the end where its own server can't listen there.
+port_free = python -c 'import socket, sys; port = sys.argv[1]; \
+	socket.create_server(("127.0.0.1", int(port))) if port.isdecimal() and int(port) < 65536 else None' "$($(1))" 2>/dev/null \
+	|| { echo "port $($(1)) is taken, or not for you: make $@ $(1)=..."; exit 2; }
+
+# xargs stops at the 255 that dvc ends with; the other folds go on.
 train: setup ## train folds side by side: make train JOBS=2
-	@dvc repro --quiet certify && dvc repro --quiet inputs
-	@dvc stage list --name-only | grep '^train@' | xargs -P$(or $(JOBS),1) -n1 dvc --wait-for-lock repro -s
+	@python -c "from dermaflow import errors; from dermaflow.cli import all_params; errors.tell_errors(all_params.check)"
+	@dvc repro certify > /dev/null && dvc repro inputs > /dev/null
+	@dvc stage list --name-only | grep '^train@' \
+	| xargs -P$(or $(JOBS),1) -n1 sh -c 'dvc --wait-for-lock repro -s "$$0" || exit 1'
 
 # BentoML takes the SIGHUP of a terminal that closes for "load anew", and overhears what comes while it starts: it is
 # told to end until it has ended. A signal ends the first wait.
 serve: setup ## serve the champion on 127.0.0.1 (PORT=3000)
-	@python -c 'import socket, sys; port = sys.argv[1]; \
-	socket.create_server(("127.0.0.1", int(port))) if port.isdecimal() and int(port) < 65536 else None' "$(PORT)" 2>/dev/null \
-	|| { echo "port $(PORT) is taken, or not for you: make serve PORT=..."; exit 2; }
+	@$(call port_free,PORT)
 	@PORT=$(PORT) setsid bentoml serve --port $(PORT) & server=$$!; \
 	trap "while kill $$server 2>/dev/null; do sleep 1; done" HUP INT TERM; \
 	wait $$server; wait $$server
 
 ui: setup ## open the MLflow UI on 127.0.0.1:5000
-	@python -c "from dermaflow import tracking; tracking.flush(); print('The runs:', tracking.runs_page('http://127.0.0.1:$(UI_PORT)'))"
+	@case "$$MLFLOW_TRACKING_URI" in http*) exit;; esac; $(call port_free,UI_PORT)
+	@python -c "from dermaflow import errors, tracking; tracking.flush(); \
+	errors.tell_errors(lambda: print('The runs:', tracking.runs_page('http://127.0.0.1:$(UI_PORT)')))"
 	@case "$$MLFLOW_TRACKING_URI" in http*) exit;; esac; \
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(UI_PORT) --workers 1 \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$$(echo "$(CURDIR)/mlflow.db" | sed 's/%/%25/g; s/?/%3F/g')}"

@@ -21,6 +21,7 @@ def main() -> None:
         outputs.read_json(outputs.path(outputs.ledger)),
         report.to_json(),
         digests={"cases": digest(outputs.cases.path), "patients": digest(outputs.patients.path)},
+        dealt={"cases": digest(outputs.cases.path), "pairs": digest(outputs.pairs.path)},
     )
     outputs.write_json(outputs.path(outputs.certificate), found)
 

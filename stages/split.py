@@ -7,6 +7,7 @@ import pandas as pd
 from dermaflow import outputs, params, releases, stage, tracking
 from dermaflow.bundle.params import LabelsParams
 from dermaflow.errors import first_ten
+from dermaflow.files import digest
 from dermaflow.splits import legacy, own, sheet
 from dermaflow.splits.params import SplitParams
 from dermaflow.splits.split import split
@@ -43,15 +44,16 @@ def main() -> None:
         thumbnails=thumbnails,
         report=keep,
     )
-    ledger = result.ledger | legacy.shown(tables)
     outputs.cases.write(result.cases)
     outputs.holdout.write(result.holdout)
     outputs.pairs.write(result.pairs)
+    written = {"cases": digest(outputs.cases.path), "pairs": digest(outputs.pairs.path)}
+    ledger = {**result.ledger, **legacy.shown(tables), "tables": written}
     outputs.write_json(outputs.path(outputs.ledger), ledger)
     outputs.write_text(outputs.path(outputs.funnel), result.funnel.to_csv(index=False))
     shown = outputs.reports_dir("splits")
     (shown / LARGE_GROUP).unlink(missing_ok=True)  # of an earlier run
-    sheet.near_duplicates(result.pairs, facts, thumbnails, shown / "near_duplicates.png")
+    sheet.near_duplicates(result.pairs, result.cases, facts, thumbnails, shown / "near_duplicates.png")
     tracking.stage(
         "split",
         metrics=ledger,

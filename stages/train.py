@@ -25,10 +25,10 @@ def main(model: str, fold_number: str) -> Path | None:
     settings = {kind.section: kind.model_dump(mode="json") for kind in (network, train, augment, labels)}
     inputs = {**tables, "shards": digest(outputs.inputs(model))}
     computed = machine.described(train.precision, train.threads)
-    key = resume.key({**settings, **inputs}, computed, network.weights)
+    key = f"{model}:{resume.key({**settings, **inputs}, computed, network.weights)}"
     learned = {**settings, TrainParams.section: train.model_dump(mode="json", exclude={"views"})}
     state = resume.key({**learned, **inputs}, computed, network.weights)  # views change no weight
-    checkpoint = params.root() / ".checkpoints" / f"{state}-{fold}"
+    checkpoint = params.root() / ".checkpoints" / f"{model}-{fold}-{state}"
     folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     cases = outputs.cases.read()
     reader = ShardReader(outputs.images_dir(network.stored_px), params.names("releases"))

@@ -5,6 +5,7 @@ compares. The hashes meant stand in data.dvc's meta, since `dvc repro` itself ta
 writes their hashes to the outs. Data lie there as links, never as a second copy, hashed but not cached.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -56,6 +57,21 @@ def repository() -> "Iterator[Repo]":
         ) from None
 
 
+def drop_torn_lock() -> None:
+    """Remove DVC's list of who reads and writes what, if a full disk tore it: DVC starts no more with it."""
+    from dvc.lock import make_lock  # noqa: PLC0415 - half a second
+
+    folder = root() / ".dvc" / "tmp"
+    listed = folder / "rwlock"
+    if not listed.exists():
+        return
+    with make_lock(str(folder / "rwlock.lock"), tmp_dir=str(folder)):  # else DVC may be writing it
+        try:
+            json.loads(listed.read_text(encoding="utf-8"))
+        except ValueError:
+            listed.unlink()
+
+
 @contextmanager
 def alone(folder: Path) -> "Iterator[None]":
     """Keep DVC out of a folder.
@@ -72,7 +88,7 @@ def alone(folder: Path) -> "Iterator[None]":
                 yield
         except LockError as error:
             raise DataError(
-                " ".join(str(error).split()),
+                " ".join(str(error).split()).rstrip("."),
                 folder.name,
                 "Wait until it has ended, or work in a git worktree.",
             ) from None

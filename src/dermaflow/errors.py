@@ -72,6 +72,8 @@ def tell_errors(work: Callable[..., object], *arguments: object) -> None:
             raise
         full = error.errno == errno.ENOSPC
         remedy = "Free some space and run again; nothing half-written is left." if full else ""
+        if error.errno == errno.EXDEV:
+            remedy = "outputs/, reports/ and .tmp/ must lie on one disk: move the whole project to it."
         _end(f"{error.filename or 'file'}: {error.strerror}. {remedy}".strip())
 
 

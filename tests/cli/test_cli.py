@@ -61,8 +61,18 @@ def test_wrong_usage_exits_with_2():
 FULL = OSError(28, "No space left on device", "outputs/cases.parquet")
 
 
-@pytest.mark.parametrize("error", [FULL, shutil.Error([("a", "b", str(FULL))])])
-def test_a_full_disk_is_said_plainly(monkeypatch, capsys, error):
+ELSEWHERE = OSError(18, "Invalid cross-device link", ".tmp/vm-1/imputer.json")
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (FULL, "nothing half-written"),
+        (shutil.Error([("a", "b", str(FULL))]), "nothing half-written"),
+        (ELSEWHERE, "outputs/, reports/ and .tmp/ must lie on one disk"),
+    ],
+)
+def test_a_full_disk_and_one_more_disk_are_said_plainly(monkeypatch, capsys, error, remedy):
     """Of the files that copying a folder left out shutil says it in words alone."""
 
     def full():
@@ -71,7 +81,7 @@ def test_a_full_disk_is_said_plainly(monkeypatch, capsys, error):
     monkeypatch.setattr(cli, "app", full)
     with pytest.raises(SystemExit):
         cli.main()
-    assert "nothing half-written" in capsys.readouterr().err
+    assert remedy in capsys.readouterr().err
 
 
 def test_results_show_the_latency_of_their_own_bundle_alone(project):

@@ -9,8 +9,9 @@ import sys
 import pytest
 import yaml
 
+from dermaflow import datadir
 from dermaflow.cli import repro
-from dermaflow.errors import ParamsError
+from dermaflow.errors import DermaflowError
 from tests_paths import ROOT
 
 
@@ -108,6 +109,11 @@ def test_outside_a_project_or_with_params_that_lack_a_key_there_is_one_line(proj
             "models.lite0.backbone: timm has no model 'tf_efficientnet_litte0'. Did you",
         ),
         ("models.lite0.backbone", "tf_efficientnet_lite3", "models.lite0: params.yaml: no Python package"),
+        (
+            "bundle.max_multiply_adds",
+            1.5e9,
+            "one answer costs 1.51 G multiply-adds, 1.50 G are allowed: 4 views x (126 M (lite0-0) + 126 M",
+        ),
         ("models.lite0.weights", "file:nope.pth", "models.lite0: nope.pth: no such file"),
         ("models.lite0.centre_weights", {"HAM": float("inf")}, "models.lite0.centre_weights.HAM is inf"),
     ],
@@ -122,7 +128,7 @@ def test_a_slip_anywhere_in_the_params_stops_before_anything_is_removed(project,
         node = node[key]
     node[last] = value
     (project / "params.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(ParamsError, match=re.escape(said)):
+    with pytest.raises(DermaflowError, match=re.escape(said)):
         repro.repro()
 
 
@@ -169,6 +175,19 @@ def words(project):
     (project / "outputs").mkdir()
     (project / "words.txt").write_text("some words")
     return project
+
+
+@pytest.mark.slow
+def test_what_a_full_disk_tore_of_dvcs_own_does_not_stop_the_next_run(words):
+    stages = {"a": copying("a")}
+    (words / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    listed = words / ".dvc/tmp/rwlock"
+    for text, left in (('{"read": {"/a', False), ("", False), ('{"read": {}}', True)):
+        listed.write_text(text)
+        datadir.drop_torn_lock()
+        assert listed.exists() == left
+    listed.unlink()
+    datadir.drop_torn_lock()
 
 
 def copying(name):

@@ -71,9 +71,32 @@ def test_params_of_which_no_copy_can_be_written_stay(make, tmp_path):
     assert (tmp_path / "params.yaml").read_text() == "edited"
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(make):
+@pytest.mark.parametrize(("target", "variable"), [("serve", "PORT"), ("ui", "UI_PORT")])
+def test_a_port_that_is_taken_is_said_in_one_line(make, target, variable):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(subprocess.CalledProcessError) as failed:
-            make("serve", f"PORT={port}", PATH=os.environ["PATH"])
-    assert f"port {port} is taken, or not for you: make serve PORT=..." in failed.value.stdout.splitlines()
+            make(target, f"{variable}={port}", PATH=os.environ["PATH"])
+    said = f"port {port} is taken, or not for you: make {target} {variable}=..."
+    assert said in failed.value.stdout.splitlines()
+    assert "http" not in failed.value.stdout
+
+
+def test_a_fold_that_fails_leaves_the_others_to_be_trained(make, tmp_path):
+    tools = tmp_path / ".venv/bin"
+    tools.mkdir()
+    names = " ".join(f"train@tiny-{fold}" for fold in range(4))
+    dvc = f"""#!/bin/sh
+case "$*" in
+  "stage list --name-only") printf '%s\\n' split {names};;
+  *train@tiny-1) echo "$*" >> tried; exit 255;;
+  *train@*) echo "$*" >> tried;;
+esac
+"""
+    for name, text in (("dvc", dvc), ("python", "#!/bin/sh\n")):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    with pytest.raises(subprocess.CalledProcessError):
+        make("train", "JOBS=2", PATH=os.environ["PATH"])
+    tried = (tmp_path / "tried").read_text().split("\n")
+    assert sorted(tried) == ["", *(f"--wait-for-lock repro -s {name}" for name in names.split())]

@@ -21,6 +21,21 @@ def test_a_column_that_is_not_declared_is_refused(project):
         outputs.holdout.write(pd.DataFrame({"image_id": ["a"], "diagnosis": ["MEL"], "age": [3]}))
 
 
+@pytest.mark.parametrize("at", [0, 60, -40])
+def test_a_damaged_table_is_told_with_its_remedy(project, at):
+    table = outputs.facts.of("a")
+    cell = {"str": "x", "object": bytes(range(256)), "bool": True}
+    row = {name: cell.get(column.dtype, 1) for name, column in table.columns.items()}
+    table.write(pd.DataFrame([row] * 500))
+    file = table.path
+    content = bytearray(file.read_bytes())
+    content[at : at + 30] = b"x" * 30
+    file.write_bytes(content)
+    for read in (table.read, lambda: [*table.blocks("image_id")]):
+        with pytest.raises(DataError, match=r"facts/a\.parquet: no Parquet table: .*Remove it; `make repro`"):
+            read()
+
+
 def test_an_absent_column_is_refused(project):
     with pytest.raises(DataError, match=r"absent: \['diagnosis'\]"):
         outputs.holdout.write(pd.DataFrame({"image_id": ["a"]}))

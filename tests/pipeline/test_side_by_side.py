@@ -11,12 +11,13 @@ from tests_paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-MEMBERS = {"train@lite0-0", "train@lite0-1", "train@tiny-0", "train@tiny-1"}
+MODELS = ("lite0", "tiny", "twin")
+MEMBERS = {f"train@{model}-{fold}" for model in MODELS for fold in (0, 1)}
 
 
 @pytest.fixture(scope="module")
 def retrained(tmp_path_factory, finished):
-    """A copy of a finished repository, after another seed and `make train JOBS=2`."""
+    """A copy of a finished repository, after another seed, a model like another, and `make train JOBS=2`."""
     folder = tmp_path_factory.mktemp("beside") / "repo"
     shutil.copytree(
         finished.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("mlflow.db", "mlartifacts")
@@ -28,7 +29,8 @@ def retrained(tmp_path_factory, finished):
     installed.touch()
     repo = Repo(folder)
     repo.before = repo.lock
-    repo.change({"train": {"seed": 8}})
+    models = repo.params["models"]
+    repo.change({"train": {"seed": 8}, "models": {**models, "twin": models["tiny"]}})
     done = repo.run("make", "train", "JOBS=2")
     repo.said = done.stdout + done.stderr
     return repo
@@ -53,15 +55,15 @@ def test_every_fold_is_trained_and_nothing_else_runs(retrained):
     ran = {line.split("'")[1] for line in retrained.said.splitlines() if line.startswith("Running stage ")}
     assert ran == MEMBERS
     assert "ERROR" not in retrained.said
-    changed = {name for name, entry in retrained.lock.items() if entry != retrained.before[name]}
-    assert changed == MEMBERS
+    changed = {name for name, entry in retrained.lock.items() if entry != retrained.before.get(name)}
+    assert changed == MEMBERS | {"inputs@twin"}
     stale = json.loads(retrained.run("dvc", "status", "--json").stdout)
     assert not MEMBERS & set(stale)
 
 
 def test_each_model_has_one_parent_run_and_each_fold_one_run_under_it(retrained):
-    folds = [(f"{model} fold {fold}", model) for model in ("lite0", "tiny") for fold in (0, 1)]
-    assert runs(retrained) == sorted([*folds, ("lite0", ""), ("tiny", "")])
+    folds = [(f"{model} fold {fold}", model) for model in MODELS for fold in (0, 1)]
+    assert runs(retrained) == sorted([*folds, *((model, "") for model in MODELS)])
 
 
 def test_the_run_of_a_fold_shows_rate_speed_machine_and_files(retrained):
@@ -111,3 +113,13 @@ def test_a_training_that_is_stopped_while_it_is_told_is_not_lost(retrained):
     assert not list(states.iterdir())
     again = (retrained.folder / "outputs/models/tiny/1/history.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in again] == [line.split(",")[0] for line in epochs]
+
+
+def test_wrong_params_are_told_before_anything_is_trained(retrained):
+    file = retrained.folder / "params.yaml"
+    right = file.read_text()
+    file.write_text(right.replace("test_efficientnet.r160_in1k", "tost_efficientnet"))
+    failed = retrained.run("make", "train", ok=False)
+    file.write_text(right)
+    assert failed.returncode
+    assert "error: params.yaml: models.tiny.backbone: timm has no model 'tost_efficientnet'" in failed.stderr

@@ -10,6 +10,7 @@ from dermaflow.errors import DataError, LeakError
 from dermaflow.splits import certificate, ledger
 
 DIGESTS = {"cases": "a" * 64, "patients": "b" * 64}
+DEALT = {"cases": "a" * 64, "pairs": "d" * 64}
 GOOD = {"checked": 40, "critical_failures": 0, "warnings": 1, "results": []}
 
 
@@ -21,7 +22,8 @@ def clean():
 def certify(result, cases=None, pairs=None, ledger_=None, prepared=GOOD):
     cases = result.cases if cases is None else cases
     pairs = result.pairs if pairs is None else pairs
-    return certificate.certify(cases, pairs, ledger_ or result.ledger, prepared, DIGESTS)
+    told = {**result.ledger, "tables": DEALT} if ledger_ is None else ledger_
+    return certificate.certify(cases, pairs, told, prepared, DIGESTS, DEALT)
 
 
 def test_a_clean_split_is_certified_and_accepted(clean):
@@ -82,9 +84,9 @@ def test_an_image_that_stands_twice_refuses(clean):
 
 
 def test_a_ledger_of_other_tables_and_a_failed_suite_refuse(clean):
-    other = {**clean.ledger, "overlaps": clean.ledger["overlaps"][:-1]}
-    with pytest.raises(DataError, match="its overlaps are of other tables"):
-        certify(clean, ledger_=other)
+    for tables in ({}, {**DEALT, "pairs": "c" * 64}, {"cases": DEALT["cases"]}):
+        with pytest.raises(DataError, match=r"splits/ledger\.json: it is of other tables"):
+            certify(clean, ledger_={**clean.ledger, "tables": tables})
     with pytest.raises(DataError, match="2 critical expectations failed"):
         certify(clean, prepared={"critical_failures": 2})
     with pytest.raises(DataError, match="None critical expectations failed"):

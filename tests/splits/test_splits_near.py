@@ -161,7 +161,9 @@ def test_the_sheet_shows_pairs_on_both_sides_of_the_limit(rng, tmp_path):
         }
     )
     out = tmp_path / "sheet.png"
-    assert sheet.near_duplicates(pairs, facts, cells, out) == 2
+    cases = pd.DataFrame({"image_id": images, "group": range(6)})
+    assert sheet.near_duplicates(pairs, cases, facts, cells, out) == 2
     assert out.read_bytes().startswith(b"\x89PNG")
-    assert sheet.near_duplicates(pairs[2:], facts, cells, out) == 0
+    assert sheet.near_duplicates(pairs, cases.assign(group=1), facts, cells, out) == 1  # the confirmed one
+    assert sheet.near_duplicates(pairs[2:], cases, facts, cells, out) == 0
     assert not out.exists()

@@ -9,7 +9,7 @@ from dermaflow.errors import DataError, LeakError
 from dermaflow.releases import read
 from dermaflow.splits import legacy, own
 from dermaflow.splits.certificate import certify
-from dermaflow.splits.export import export
+from dermaflow.splits.export import export, require_same
 from dermaflow.taxonomy import PUBLISHED_VIEWS
 
 PREPARED = {"checked": 1, "critical_failures": 0, "warnings": 0}
@@ -36,7 +36,19 @@ def test_a_split_comes_back_as_it_was_exported(ours, tmp_path):
     exported(ours, world()).to_csv(file, index=False)
     again = split(world(), own=own.read(file, 3))
     pd.testing.assert_frame_equal(again.cases, ours.cases)
-    certify(again.cases, again.pairs, again.ledger, PREPARED, {})
+    certify(again.cases, again.pairs, again.ledger, PREPARED, {}, {})
+
+
+def test_cases_of_other_releases_than_those_merged_are_neither_exported_nor_told_of(ours):
+    merged = world()
+    require_same(ours.cases, merged)
+    some = ours.cases.image_id[ours.cases.split == "train"].iloc[0]
+    other = merged.assign(diagnosis=merged.diagnosis.mask(merged.image_id == some, "VASC"))
+    for wrong in (merged[merged.image_id != some], other):
+        with pytest.raises(
+            DataError, match=rf"^outputs/cases\.parquet: 1 of its images .*: {some}\. Run `dvc"
+        ):
+            require_same(ours.cases, wrong)
 
 
 def test_one_image_moved_by_hand_is_refused_by_the_certificate(ours, tmp_path):
@@ -49,7 +61,7 @@ def test_one_image_moved_by_hand_is_refused_by_the_certificate(ours, tmp_path):
     table.to_csv(file, index=False)
     leaking = split(world(), own=own.read(file, 3))
     with pytest.raises(LeakError, match="in both train and hold_out"):
-        certify(leaking.cases, leaking.pairs, leaking.ledger, PREPARED, {})
+        certify(leaking.cases, leaking.pairs, leaking.ledger, PREPARED, {}, {})
 
 
 def test_images_that_are_not_listed_are_dropped_with_that_reason(ours, tmp_path):
@@ -168,7 +180,7 @@ def test_the_legacy_split_is_refused_by_the_certificate(tmp_path):
     legacy.as_file(rows, 3).to_csv(file, index=False)
     leaking = split(merged[merged["release"] != "isic2018"], own=own.read(file, 3))
     with pytest.raises(LeakError, match=r"patients? in both train and hold_out"):
-        certify(leaking.cases, leaking.pairs, leaking.ledger, PREPARED, {})
+        certify(leaking.cases, leaking.pairs, leaking.ledger, PREPARED, {}, {})
 
 
 def test_without_its_releases_nothing_is_shown():

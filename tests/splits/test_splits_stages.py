@@ -12,6 +12,7 @@ from split_world import facts_of, split, world
 
 from dermaflow import outputs
 from dermaflow.errors import DataError, LeakError
+from dermaflow.files import digest
 from dermaflow.impute import fitting
 from dermaflow.impute.params import ImputeParams
 from dermaflow.splits import leaks
@@ -30,7 +31,8 @@ def write_prepared(result):
     fit = fitting.fit(used[used.split == "train"], ImputeParams())
     outputs.cases.write(result.cases)
     outputs.pairs.write(result.pairs)
-    outputs.write_json(outputs.path(outputs.ledger), result.ledger)
+    written = {"cases": digest(outputs.cases.path), "pairs": digest(outputs.pairs.path)}
+    outputs.write_json(outputs.path(outputs.ledger), {**result.ledger, "tables": written})
     outputs.patients.write(fitting.apply_table(fit.imputer, used))
 
 
@@ -71,6 +73,35 @@ def test_a_leak_names_three_ids_of_a_kind_and_parted_pairs():
     assert "patient P3" in caught.value.what
     assert "patient P4" not in caught.value.what
     assert caught.value.what.endswith(f"; near pair {other} in fold 1 and {one} in fold 0")
+
+
+def test_certify_takes_no_tables_but_those_that_split_wrote(stage):
+    """A real pair could be parted, or rows taken out, and all that is left share nothing."""
+    result = split(world())
+    one, other = result.cases.image_id[result.cases.fold == 0].iloc[[0, 1]]
+    near = {"kind": "near", "hamming": 3, "correlation": 0.97, "joined": True}
+    result.pairs.loc[len(result.pairs)] = {"image_a": one, "image_b": other, **near}
+    write_prepared(result)
+    stage("certify")
+    outputs.pairs.write(result.pairs.iloc[:-1])
+    with pytest.raises(
+        DataError, match=r"splits/ledger\.json: it is of other tables\. Run `dvc repro split`"
+    ):
+        stage("certify")
+    outputs.pairs.write(result.pairs)
+    cases, patients = result.cases, outputs.patients.read()
+    gone = cases.image_id[cases.fold == 0][:5]
+    outputs.cases.write(cases[~cases.image_id.isin(gone)])
+    outputs.patients.write(patients[~patients.image_id.isin(gone)])
+    with pytest.raises(DataError, match="it is of other tables"):
+        stage("certify")
+
+
+def test_an_image_that_stands_twice_is_told_in_one_line():
+    result = split(world())
+    doubled = pd.concat([result.cases, result.cases[result.cases.split == "train"].iloc[:1]])
+    with pytest.raises(LeakError, match=r"^cases\.parquet: 1 images stand twice: ISIC_\d+\. Run"):
+        leaks.refuse(doubled, result.pairs, None)
 
 
 def test_certify_does_not_send_people_to_the_published_files(stage):

@@ -16,6 +16,7 @@ import mlflow
 import pytest
 
 from dermaflow import tracking
+from dermaflow.errors import DermaflowError
 from dermaflow.tracking import server
 
 pytestmark = pytest.mark.slow
@@ -275,6 +276,17 @@ def test_a_database_whose_making_was_broken_off_is_told_with_its_remedy(project,
     with sqlite3.connect(project / "mlflow.db") as made:  # MLflow holds on to the file that is gone
         assert made.execute("select name from runs").fetchall() == [("a",)]
     made.close()
+
+
+def test_a_damaged_database_is_told_with_its_remedy(project, monkeypatch, capsys):
+    (project / "mlflow.db").write_bytes(b"no database" * 1000)
+    assert tracking.send(tracking.Record(key="a", name="a")) is None
+    assert (
+        "mlflow.db is damaged: move it away, and what waits is sent to a new one" in capsys.readouterr().err
+    )
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(DermaflowError, match=r"^mlflow\.db: .*file is not a database.*Move it away"):
+        tracking.runs_page("http://127.0.0.1:5000")
 
 
 def test_files_lie_beside_the_database_that_an_experiment_in_another_folder_makes(

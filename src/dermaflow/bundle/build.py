@@ -47,7 +47,7 @@ def assemble(
         funnel: rows of splits/funnel.csv, for the model card.
 
     Raises:
-        BundleError: one answer would cost more multiply-adds than the budget.
+        BundleError: see `require_affordable`.
     """
     bundle = Bundle(
         name=registry.name,
@@ -64,14 +64,29 @@ def assemble(
         inputs=dict(inputs),
         folder=folder,
     )
-    if bundle.multiply_adds > budget.max_multiply_adds:
-        passes = " + ".join(f"{member.multiply_adds / 1e6:.0f} M ({member.file})" for member in members)
-        raise BundleError(
-            f"one answer costs {bundle.multiply_adds / 1e9:.2f} G multiply-adds, "
-            f"{budget.max_multiply_adds / 1e9:.2f} G are allowed: {views} views x ({passes})",
-            "params.yaml: bundle.max_multiply_adds",
-            "Use fewer views (train.views), folds or models, or a smaller input_px; or raise the budget.",
-        )
+    require_affordable({member.file: member.multiply_adds for member in members}, views, budget)
     bundle.write(folder)
     (folder / card.FILE).write_text(card.render(bundle, funnel), encoding="utf-8")
     return bundle
+
+
+def require_affordable(passes: Mapping[str, int], views: int, budget: BundleParams) -> None:
+    """Refuse members whose answer costs more than may be served.
+
+    Args:
+        passes: multiply-adds of one pass of each member.
+        views: test-time views.
+        budget: what may be served.
+
+    Raises:
+        BundleError: one answer would cost more multiply-adds than the budget.
+    """
+    cost = views * sum(passes.values())
+    if cost > budget.max_multiply_adds:
+        each = " + ".join(f"{count / 1e6:.0f} M ({name})" for name, count in passes.items())
+        raise BundleError(
+            f"one answer costs {cost / 1e9:.2f} G multiply-adds, "
+            f"{budget.max_multiply_adds / 1e9:.2f} G are allowed: {views} views x ({each})",
+            "params.yaml: bundle.max_multiply_adds",
+            "Use fewer views (train.views), folds or models, or a smaller input_px; or raise the budget.",
+        )

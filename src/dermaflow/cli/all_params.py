@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from dermaflow import params
+from dermaflow.bundle import build
 from dermaflow.bundle.params import BundleParams, GateParams, LabelsParams, RegistryParams
 from dermaflow.ensemble.params import EnsembleParams
 from dermaflow.errors import ParamsError, TrainingError, first_ten
@@ -26,6 +27,7 @@ def check() -> None:
 
     Raises:
         ParamsError: a key is absent, unknown or wrong, or names what is not there.
+        BundleError: an answer would cost more than may be served.
     """
     known = {"releases", "sizes", "folds", "models", "workers", *(kind.section for kind in SECTIONS)}
     strange = [name for name in params.top() if name not in known]
@@ -65,7 +67,7 @@ def check() -> None:
                 params.FILE,
                 "Name one of sizes, or add it there.",
             )
-    _check_networks(models)
+    _check_networks(models, folds)
     data = params.root() / "data"
     absent = [name for name in releases if not (data / name).is_dir()]
     if data.is_dir() and absent:
@@ -76,15 +78,26 @@ def check() -> None:
         )
 
 
-def _check_networks(models: list[str]) -> None:
-    """Make each network once, with its weights; those of the hub are left to the training."""
-    from dermaflow.model import network  # noqa: PLC0415 - torch and timm take seconds
+def _check_networks(models: list[str], folds: list[str]) -> None:
+    """Make each network once, with its weights; those of the hub are left to the training.
 
+    Raises:
+        ParamsError: one can't be built.
+        BundleError: together they would cost more than may be served, which their stage would say after all
+            the training.
+    """
+    from dermaflow.model import export, network  # noqa: PLC0415 - torch and timm take seconds
+
+    passes: dict[str, int] = {}
     classes = len(params.load(LabelsParams).labels.classes)
     for name in models:
         model = params.load(ModelParams, name)
         try:
-            network.build(model, classes, pretrained=model.weights != "hub")
+            built = network.build(model, classes, pretrained=model.weights != "hub")
         except TrainingError as error:
             at = f"models.{name}: {error.where}".replace(": models.<name>", "")
             raise ParamsError(f"{at}: {error.what}", params.FILE, error.remedy) from None
+        passes |= dict.fromkeys(
+            (f"{name}-{fold}" for fold in folds), export.multiply_adds(built, model.input_px)
+        )
+    build.require_affordable(passes, params.value("train.views", int), params.load(BundleParams))

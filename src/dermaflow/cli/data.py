@@ -137,7 +137,9 @@ def export(
     from dermaflow.splits import export as exporting  # noqa: PLC0415
 
     opened = outputs.holdout.read() if hold_out else None
-    table = exporting.export(outputs.cases.read(), merge(_tables()), opened)
+    cases, merged = outputs.cases.read(), merge(_tables())
+    exporting.require_same(cases, merged)
+    table = exporting.export(cases, merged, opened)
     _write_csv(table, out)
     counts = ", ".join(f"{count:,} {name}" for name, count in table["split"].value_counts().items())
     print(f"{out}: {len(table):,} images ({counts})" + ("" if hold_out else "; hold-out diagnoses left out"))
@@ -154,8 +156,10 @@ def story(
     from dermaflow.releases import merge  # noqa: PLC0415
     from dermaflow.splits import export as exporting  # noqa: PLC0415
 
-    tables = _tables()
-    told = exporting.story(image_id, tables, merge(tables), outputs.cases.read())
+    cases, tables = outputs.cases.read(), _tables()
+    merged = merge(tables)
+    exporting.require_same(cases, merged)
+    told = exporting.story(image_id, tables, merged, cases)
     if not told["published"]:
         raise DataError(f"no release lists {image_id}", "outputs/releases", "Check the image's id.")
     print(json.dumps(told, indent=1))

@@ -30,6 +30,7 @@ def repro() -> None:
     came from the cache or a remote, runs once more. Exit code: that of `dvc repro`.
     """
     all_params.check()
+    datadir.drop_torn_lock()
     flow = Flow.read()
     if found := stale(flow, made(_committed()) | made(_locked())):
         with datadir.alone(outputs.path("")):  # a pipeline of other params may run, whose outputs these are

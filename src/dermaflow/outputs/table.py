@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,18 +55,18 @@ class Table:
         """Read the table (or some columns).
 
         Raises:
-            DataError: the file is absent.
+            DataError: the file is absent or damaged.
         """
         import pandas as pd  # noqa: PLC0415 - the service imports this module's callers without pandas
 
-        self._require()
-        return pd.read_parquet(self.path, columns=columns)
+        with self._opened():
+            return pd.read_parquet(self.path, columns=columns)
 
     def read_without(self, column: str) -> "pd.DataFrame":
         """Read the table with, in place of a column of bytes, their number in `<column>_bytes`.
 
         Raises:
-            DataError: the file is absent.
+            DataError: the file is absent or damaged.
         """
         frame = self.read([name for name in self.columns if name != column])
         frame[f"{column}_bytes"] = [len(cell) for cells in self.blocks(column) for cell in cells]
@@ -75,12 +76,11 @@ class Table:
         """Read one column some thousand rows at a time: thumbnails weigh 4 GB a million.
 
         Raises:
-            DataError: the file is absent.
+            DataError: the file is absent or damaged.
         """
         from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - see read
 
-        self._require()
-        with ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
+        with self._opened(), ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(_BLOCK_ROWS, columns=[column], use_threads=False):
                 yield batch.column(0).to_pylist()
 
@@ -91,15 +91,32 @@ class Table:
             frame: of a copy that lies elsewhere.
 
         Raises:
-            DataError: the file is absent.
+            DataError: the file is absent or damaged.
         """
         frame = self.read() if frame is None else frame
         text = frame.sort_values(next(iter(self.columns)), kind="stable").to_csv(index=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _require(self) -> None:
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Tell of a file that is absent or damaged.
+
+        Raises:
+            DataError: it is.
+        """
+        from pyarrow import ArrowInvalid  # noqa: PLC0415 - see read
+
         if not self.path.exists():
             raise DataError("no such file", name_of(self.path), "Run `dvc repro`, which makes it.")
+        try:
+            yield
+        except (ArrowInvalid, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # the system's, not Arrow's
+                raise
+            said = " ".join(str(error).split())
+            raise DataError(
+                f"no Parquet table: {said}", name_of(self.path), "Remove it; `make repro` makes it."
+            ) from None
 
     def check(self, frame: "pd.DataFrame") -> "pd.DataFrame":
         """Return the frame in the declared order and dtypes.

@@ -21,6 +21,7 @@ nav { height: auto !important; }
 table { border-collapse: collapse; width: 100%; margin: .6rem 0 1.2rem; }
 th, td { border: 1px solid #d7dee5; padding: .35rem .6rem; text-align: left; vertical-align: top;
   overflow-wrap: anywhere; }
+td.name { white-space: nowrap; }
 th { background: #eef2f6; }
 tr:nth-child(even) td { background: #fafbfc; }
 .modal, .card.mb-3, footer, .btn, .popover, .d-none { display: none; }
@@ -94,7 +95,7 @@ def _table(items: list[Result], *, suite: bool) -> str:
     head = "<tr>" + ("<th>Table</th>" if suite else "") + "<th>Expectation</th><th>Result</th></tr>"
     body = "".join(
         "<tr>"
-        + (f"<td>{html.escape(item.suite)}</td>" if suite else "")
+        + (f"<td class='name'>{html.escape(item.suite)}</td>" if suite else "")
         + f"<td>{html.escape(item.says)}</td><td>{_verdict(item)}</td></tr>"
         for item in items
     )

@@ -80,7 +80,7 @@ def _ages(figure: Figure, train: Tables) -> None:
         title = f"{release}, mean {ages.mean():.1f}" if len(ages) else f"{release}, none known"
         axes.hist(
             ages,
-            [5 * step - 2.5 for step in range(20)],
+            [5 * step - 2.5 for step in range(26)],  # up to the 120 years that the suites let pass,
             weights=share,
             histtype="step",
             label=title,

@@ -128,6 +128,8 @@ def _first(check: Check, rule: Rule, found: Mapping[str, Any]) -> tuple[str, ...
 
 
 def _observed(found: Mapping[str, Any]) -> str:
+    if absent := found.get("partial_missing_list"):
+        return f"missing {', '.join(map(str, absent))}"
     value = found.get("observed_value")
     if isinstance(value, float):
         return f"found {value:.4g}"

@@ -39,6 +39,7 @@ def certify(
     ledger: Mapping[str, Any],
     prepared: Mapping[str, Any],
     digests: Mapping[str, str],
+    dealt: Mapping[str, str],
 ) -> dict[str, Any]:
     """Prove that no group stands in two splits.
 
@@ -48,6 +49,7 @@ def certify(
         ledger: what `split` wrote.
         prepared: the report of the prepared table's suite, as JSON.
         digests: names of the tables that the certificate is for, with their sha256.
+        dealt: names of the tables that `split` wrote, with the sha256 that they have now.
 
     Returns:
         The certificate, a plain dictionary with its own checksum.
@@ -57,8 +59,8 @@ def certify(
         DataError: the prepared table failed, or the ledger is of other tables.
     """
     counted = refuse_leak(cases, pairs)
-    if ledger.get("overlaps") != counted:
-        raise DataError("its overlaps are of other tables", "splits/ledger.json", "Run `dvc repro split`.")
+    if ledger.get("tables", {}) != dict(dealt):
+        raise DataError("it is of other tables", "splits/ledger.json", "Run `dvc repro split`.")
     failed = prepared.get("critical_failures")
     if failed != 0:
         raise DataError(

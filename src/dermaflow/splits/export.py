@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from dermaflow.errors import DataError, first_ten
 from dermaflow.taxonomy import PUBLISHED_VIEWS
 
 _NAMES: Final = {
@@ -21,6 +22,29 @@ _NAMES: Final = {
     "fold": "fold",
 }
 LABEL: Final = ["label_release", "raw_label", "rule_id"]
+
+
+def require_same(cases: pd.DataFrame, merged: pd.DataFrame) -> None:
+    """Refuse cases that were split from other releases than those merged.
+
+    Args:
+        cases: rows of outputs.cases.
+        merged: what `releases.merge` returned.
+
+    Raises:
+        DataError: a case is in no release, or has another diagnosis there.
+    """
+    told = merged.set_index("image_id")["diagnosis"]
+    own = cases.set_index("image_id")["diagnosis"]
+    known = own.index.isin(told.index)
+    differs = own.notna() & (own != told.reindex(own.index))
+    if wrong := [*own.index[~known | differs]]:
+        raise DataError(
+            f"{len(wrong)} of its images are in no release that params.yaml names, or have another diagnosis "
+            f"there: {first_ten(wrong)}",
+            "outputs/cases.parquet",
+            "Run `dvc repro split`, or name the releases that it was made of.",
+        )
 
 
 def export(cases: pd.DataFrame, merged: pd.DataFrame, holdout: pd.DataFrame | None = None) -> pd.DataFrame:

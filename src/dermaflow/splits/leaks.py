@@ -46,6 +46,8 @@ def shared(cases: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         pairs: rows of outputs.pairs.
     """
     place = bins(cases)
+    if not place.index.is_unique:  # an image that stands twice has no one place
+        return []
     kept = cases[cases["split"] != "dropped"].set_index("image_id")
     joined = pairs[pairs["joined"]]
     told = []

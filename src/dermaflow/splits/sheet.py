@@ -1,6 +1,7 @@
 """A contact sheet of look-alikes: the least sure of the confirmed pairs and the surest of the refused.
 
 What to look at: confirmed pairs must show one lesion, refused ones two; else move split.near_correlation.
+Refused pairs of one group (a lesion's or a patient's by its id) are left out: they stand together anyway.
 """
 
 from collections.abc import Mapping
@@ -27,12 +28,17 @@ _CELL: Final = (_WORDS + SIDE + 4, 2 * SIDE + 10)
 
 
 def near_duplicates(
-    pairs: pd.DataFrame, facts: Mapping[str, pd.DataFrame], cells: Mapping[str, Cells], out: Path
+    pairs: pd.DataFrame,
+    cases: pd.DataFrame,
+    facts: Mapping[str, pd.DataFrame],
+    cells: Mapping[str, Cells],
+    out: Path,
 ) -> int:
     """Draw the pairs around the limit.
 
     Args:
         pairs: rows of outputs.pairs.
+        cases: rows of outputs.cases.
         facts: rows of outputs.facts, a release (column image_id).
         cells: reads each release's column of thumbnails.
         out: the PNG; a sheet that lies there is removed if there is no pair.
@@ -41,9 +47,11 @@ def near_duplicates(
         Number of pairs drawn.
     """
     near = pairs[pairs["kind"] == "near"].sort_values(["correlation", "image_a", "image_b"])
+    group = cases.set_index("image_id")["group"]
+    parted = near["image_a"].map(group) != near["image_b"].map(group)
     chosen = [
         ("confirmed", near[near["joined"]].head(PAIRS)),
-        ("refused", near[~near["joined"]].iloc[::-1].head(PAIRS)),
+        ("refused", near[~near["joined"] & parted].iloc[::-1].head(PAIRS)),
     ]
     drawn = pd.concat([rows for _, rows in chosen])
     out.unlink(missing_ok=True)

@@ -20,6 +20,8 @@ REFUSED: Final = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")
 _HALF_MADE: Final = re.compile(r"table \S+ already exists")
 """What SQLite says where MLflow makes a table a second time; it can't go on where it stopped."""
 
+_DAMAGED: Final = re.compile("file is not a database|malformed")
+
 
 def _pending() -> Path:
     return root() / ".tracking" / "pending"
@@ -34,8 +36,11 @@ def keep(record: Record) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns()}-{hashlib.sha256(record.key.encode()).hexdigest()[:16]}"
     scratch = folder / f"{name}.part"
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(folder / f"{name}.json")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(folder / f"{name}.json")
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def send_pending() -> None:
@@ -107,4 +112,8 @@ def tell(error: Exception, fate: str = "kept in .tracking/pending") -> None:
     if _HALF_MADE.search(str(error)):
         sys.stderr.write(
             "tracking: mlflow.db was broken off while it was made: remove it, and what waits is sent\n"
+        )
+    if _DAMAGED.search(str(error)):
+        sys.stderr.write(
+            "tracking: mlflow.db is damaged: move it away, and what waits is sent to a new one\n"
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from dermaflow.errors import DermaflowError
 from dermaflow.params import root
 from dermaflow.tracking.record import Record, now_ms
 
@@ -240,13 +241,22 @@ def runs_page(ui: str) -> str:
 
     Returns:
         The page of the experiment's runs; the start page if there is no run yet or the server is away.
+
+    Raises:
+        DermaflowError: the database is none.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     start = uri.rstrip("/") if uri.startswith("http") else ui
     try:
         experiment = _client().get_experiment_by_name(EXPERIMENT)
-    except Exception:  # noqa: BLE001 - an address is no reason to stop; the browser will tell
-        return start
+    except Exception as error:  # noqa: BLE001 - whatever SQLAlchemy raises
+        if start != ui:  # the browser will tell
+            return start
+        raise DermaflowError(
+            str(error).partition("\n")[0],
+            "mlflow.db",
+            "Move it away where it is damaged; what waits is sent to a new one.",
+        ) from None
     if experiment is None:
         return start
     return f"{start}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
