@@ -21,7 +21,7 @@ def test_a_column_that_is_not_declared_is_refused(project):
         outputs.holdout.write(pd.DataFrame({"image_id": ["a"], "diagnosis": ["MEL"], "age": [3]}))
 
 
-@pytest.mark.parametrize("at", [0, 60, -40])
+@pytest.mark.parametrize("at", [0, 60, -40, -4])
 def test_a_damaged_table_is_told_with_its_remedy(project, at):
     table = outputs.facts.of("a")
     cell = {"str": "x", "object": bytes(range(256)), "bool": True}

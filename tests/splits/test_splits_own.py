@@ -42,9 +42,14 @@ def test_a_split_comes_back_as_it_was_exported(ours, tmp_path):
 def test_cases_of_other_releases_than_those_merged_are_neither_exported_nor_told_of(ours):
     merged = world()
     require_same(ours.cases, merged)
-    some = ours.cases.image_id[ours.cases.split == "train"].iloc[0]
-    other = merged.assign(diagnosis=merged.diagnosis.mask(merged.image_id == some, "VASC"))
-    for wrong in (merged[merged.image_id != some], other):
+    trained, held = (
+        ours.cases.image_id[ours.cases.split == split].iloc[0] for split in ("train", "hold_out")
+    )
+    other = merged.assign(diagnosis=merged.diagnosis.mask(merged.image_id == trained, "VASC"))
+    for some, wrong in (
+        (trained, other),
+        *((image, merged[merged.image_id != image]) for image in (trained, held)),
+    ):
         with pytest.raises(
             DataError, match=rf"^outputs/cases\.parquet: 1 of its images .*: {some}\. Run `dvc"
         ):
