@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -151,7 +152,9 @@ MUTATIONS = {
     ("isic2018 images", "large_enough"): image("isic2018", "width", 31),
     ("isic2018 images", "has_thumbnail"): image("isic2018", "thumbnail", bytes(10)),
     ("train and test", "not_in_test"): put("isic2020", "image_id", "ISIC_0000020", 12),
-    ("2020 apart", "only_in_2020"): put("isic2020", "image_id", "ISIC_0000020", 5),
+    ("2020 apart", "only_in_2020"): both(
+        put("isic2020", "image_id", "ISIC_0000020", 5), put("isic2019", "part", "test", 20)
+    ),
     ("2018 within 2019", "same_lesion_id"): put("isic2018", "lesion_id", "HAM_0009999", 2),
     ("2018 within 2019", "same_diagnosis"): both(
         put("isic2018", "diagnosis", "AKIEC", 1), put("isic2018", "raw_label", "AKIEC", 1)
@@ -258,7 +261,7 @@ PREPARED = {
     ("prepared", "image_id unique"): lambda cases, patients: (pd.concat([cases, cases.iloc[[10]]]), patients),
     ("prepared", "split words"): spoil_case("split", "validation", slice(0, 1)),
     ("prepared", "split complete"): lambda cases, patients: (cases[6:], patients[6:]),
-    ("prepared", "fold words"): spoil_case("fold", 7, slice(10, 11)),
+    ("prepared", "fold words"): spoil_case("fold", 3, slice(10, 11)),
     ("prepared", "sex_missing given"): spoil_patient("sex_missing", None),
     ("prepared", "site_missing given"): spoil_patient("site_missing", None),
     ("patients", "rows"): lambda cases, patients: (cases, patients[:0]),
@@ -336,6 +339,143 @@ def test_each_rule_has_its_mutation():
     assert names - {("diagnoses by fold", "rows")} == set(PREPARED)
 
 
+WARNINGS = {
+    "published": {
+        ("rows", "image_id pattern"),
+        ("rows", "age_years words"),
+        ("rows", "age_years known"),
+        ("rows", "sex known"),
+        ("rows", "site known"),
+        ("labels", "diagnosis complete"),
+        ("labels", "lesion_id known"),
+        ("labels", "lesion_id pattern"),
+        ("labels", "confirm_type known"),
+        ("labels", "patient_id pattern"),
+        ("labels", "traceable"),
+        ("labels", "one_patient"),
+        ("images", "rows"),
+        ("images", "opens"),
+        ("images", "large_enough"),
+    },
+    "contract": {
+        ("2018 within 2019", "same_sex"),
+        ("2018 within 2019", "same_age_years"),
+        ("mine shared", "same_diagnosis"),
+        ("mine shared", "used_here"),
+        ("official duplicates", "same_test_patient"),
+    },
+    "prepared": {("diagnoses by fold", "in_fold"), ("diagnoses by fold", "in_another_fold")},
+}
+
+
+@pytest.mark.parametrize("suites", WARNINGS)
+def test_these_rules_warn_and_every_other_stops(suites):
+    mine = released(["ISIC_0000001", "ISIC_0700001"], ["x", "x"], ["NV", None], part=["train", "aside"])
+    rows = {**tables(), "mine": mine}
+    checks = {
+        "published": [
+            replace(check, suite=check.suite.split()[1]) for check in published.checks(rows, facts(rows))
+        ],
+        "contract": contract.checks(rows, facts(rows)),
+        "prepared": prepared_suite.checks(*prepared(), 3),
+    }[suites]
+    told = {
+        severity: {(c.suite, rule.id) for c in checks for rule in c.rules if rule.severity == severity}
+        for severity in (rules.WARNING, rules.CRITICAL)
+    }
+    assert told[rules.WARNING] == WARNINGS[suites]
+    assert not told[rules.WARNING] & told[rules.CRITICAL]
+
+
+def only(checks, suite, rule):
+    check = next(check for check in checks if check.suite == suite)
+    return replace(check, rules=tuple(one for one in check.rules if one.id == rule))
+
+
+LIMITS = [
+    ("isic2020 rows", "image_id letters", "image_id", ["a.b-c_1"], [" a", "a ", "a/b"]),
+    (
+        "isic2020 rows",
+        "image_id pattern",
+        "image_id",
+        ["ISIC_0000900_downsampled"],
+        ["xISIC_0000900", "ISIC_000090", "ISIC_00000900", "ISIC_0000900_down"],
+    ),
+    ("isic2020 rows", "age_years range", "age_years", [0.0, 120.0], [-1.0, 121.0]),
+    ("isic2020 rows", "age_years words", "age_years", [0.0, 120.0], [-5.0, 125.0]),
+    (
+        "isic2018 labels",
+        "lesion_id pattern",
+        "lesion_id",
+        ["HAM_0000001"],
+        ["xHAM_0000001", "HAM_000001", "HAM_00000001"],
+    ),
+    (
+        "isic2019 labels",
+        "lesion_id pattern",
+        "lesion_id",
+        ["HAM_1", "BCN_1", "MSK4_1"],
+        ["xBCN_1", "BCN_1-", "BCN", "MEL_1"],
+    ),
+    (
+        "isic2020 labels",
+        "patient_id pattern",
+        "patient_id",
+        ["IP_0000001"],
+        ["xIP_0000001", "IP_000001", "IP_00000001"],
+    ),
+    ("isic2018 images", "sha256 pattern", "sha256", ["a" * 64], ["a" * 63, "a" * 65, "g" * 64]),
+    ("isic2018 images", "has_bytes", "bytes", [1], [0]),
+    ("isic2018 images", "has_size", "height", [1], [0]),
+    ("isic2018 images", "large_enough", "width", [32], [31]),
+    ("isic2018 images", "large_enough", "height", [32], [31]),
+    ("isic2018 images", "has_thumbnail", "thumbnail", [bytes(4096)], [bytes(4095), bytes(4097)]),
+    ("prepared", "age_years range", "age_years", [0.0, 120.0], [-1.0, 121.0]),
+    ("prepared", "width range", "width", [1], [0]),
+    ("prepared", "height range", "height", [1], [0]),
+]
+
+
+@pytest.mark.parametrize(("suite", "rule", "column", "within", "beyond"), LIMITS)
+def test_what_lies_on_a_limit_passes_and_what_lies_beyond_is_named(suite, rule, column, within, beyond):
+    rows, (cases, patients) = tables(), prepared()
+    images = facts(rows)
+    if suite == "prepared":
+        table = patients if column == "age_years" else cases
+    else:
+        table = (images if suite.endswith("images") else rows)[suite.split()[0]]
+    told = [*within, *beyond]
+    table[column] = [*told, *table[column].iloc[len(told) :]]
+    checks = [*published.checks(rows, images), *prepared_suite.checks(cases, patients, 3)]
+    (found,) = running.run([only(checks, suite, rule)]).results
+    outside = table["image_id"][len(within) : len(told)]
+    assert [name.split(" (")[0] for name in found.first] == outside.tolist()
+
+
+SHARES = [
+    ("isic2020 rows", "age_years", 90),
+    ("isic2020 rows", "sex", 90),
+    ("isic2020 rows", "site", 80),
+    ("isic2018 labels", "lesion_id", 99),
+    ("isic2018 labels", "confirm_type", 99),
+    ("isic2019 labels", "lesion_id", 50),
+    ("isic2020 labels", "patient_id", 99),
+]
+
+
+@pytest.mark.parametrize(("suite", "column", "percent"), SHARES)
+def test_so_many_of_a_hundred_rows_have_a_value_and_not_one_fewer(suite, column, percent):
+    release = suite.split()[0]
+    train = tables()[release].query("part == 'train'")
+    hundred = pd.concat([train] * 9, ignore_index=True)[:100]
+    held = []
+    for known in (percent, percent - 1):
+        table = hundred.assign(**{column: hundred[column].where(hundred.index < known)})
+        check = only(published.checks({release: table}, {}), suite, f"{column} known")
+        held += [result.success for result in running.run([check]).results]
+    assert held == [True, False]
+
+
 def test_a_critical_failure_stops_with_its_first_rows():
     rows = tables()
     put("isic2020", "age_years", 850.0, 5)(rows, None)
@@ -386,6 +526,9 @@ def test_the_larger_copy_of_an_image_that_2019_gives_out_smaller_has_its_label()
     [
         ("UNK", "NV", True),
         ("UNK", "MEL", False),
+        ("UNK", "BCC", False),
+        ("UNK", "SCC", False),
+        ("AKIEC", "AK", True),
         ("AKIEC", "SCC", True),
         ("AKIEC", "NV", False),
         ("NV", "UNK", False),
@@ -406,6 +549,7 @@ def test_a_collection_may_say_more_of_a_challenges_image_but_nothing_else(said, 
         ("NV", "no diagnosis", True),
         ("UNK", "indeterminate, other", True),
         ("NV", "indeterminate, other", False),
+        ("UNK", "benign, other", False),
         ("UNK", "malignant, other", False),
         ("MEL", "no dermoscopic image: clinical", False),
     ],

@@ -1,10 +1,11 @@
 """Nothing trains without a clean certificate for exactly these tables."""
 
 import copy
+from itertools import combinations
 
 import numpy as np
 import pytest
-from split_world import split, world
+from split_world import facts_of, split, world
 
 from dermaflow.errors import DataError, LeakError
 from dermaflow.splits import certificate, ledger
@@ -16,7 +17,8 @@ GOOD = {"checked": 40, "critical_failures": 0, "warnings": 1, "results": []}
 
 @pytest.fixture(scope="module")
 def clean():
-    return split(world())
+    merged = world()
+    return split(merged, facts_of(merged, absent=merged.image_id[:1]))
 
 
 def certify(result, cases=None, pairs=None, ledger_=None, prepared=GOOD):
@@ -30,7 +32,13 @@ def test_a_clean_split_is_certified_and_accepted(clean):
     paper = certify(clean)
     certificate.check_certificate(paper, DIGESTS)
     assert paper["digests"] == DIGESTS
-    assert paper["images"]["hold_out"] == len(clean.holdout)
+    used = clean.cases[clean.cases.split != "dropped"]
+    assert paper["images"] == {
+        "train": len(used) - len(clean.holdout),
+        "hold_out": len(clean.holdout),
+        "groups": len(set(used.group)),
+    }
+    assert len(used) < len(clean.cases)
     assert paper["prepared"] == {"checked": 40, "critical_failures": 0, "warnings": 1}
     assert paper == certify(clean)
 
@@ -99,6 +107,8 @@ def test_a_certificate_for_other_tables_is_refused(clean):
         certificate.check_certificate(paper, {**DIGESTS, "patients": "c" * 64})
     with pytest.raises(LeakError, match="patients differ"):
         certificate.check_certificate(paper, {"cases": DIGESTS["cases"]})
+    with pytest.raises(LeakError, match="shards differ"):
+        certificate.check_certificate(paper, {**DIGESTS, "shards": "c" * 64})
 
 
 @pytest.mark.parametrize(
@@ -120,13 +130,23 @@ def test_a_forged_certificate_is_noticed(clean, forge):
 
 
 @pytest.mark.parametrize(
-    "overlaps", [[], [{"a": "train", "b": "hold_out", **dict.fromkeys(ledger.KINDS, 1)}]]
+    ("forged", "words"),
+    [
+        ({"overlaps": []}, "it compares no splits"),
+        (
+            {"overlaps": [{"a": "train", "b": "hold_out", **dict.fromkeys(ledger.KINDS, 1)}]},
+            "1 patient in both train and hold_out",
+        ),
+        ({"format": certificate.FORMAT + 1}, "it was edited, or is none"),
+    ],
 )
-def test_a_well_forged_certificate_still_may_not_show_an_overlap(clean, overlaps):
-    paper = {**certify(clean), "overlaps": overlaps}
+def test_a_well_forged_certificate_still_may_not_show_an_overlap_or_be_of_another_format(
+    clean, forged, words
+):
+    paper = {**certify(clean), **forged}
     del paper["checksum"]
     paper["checksum"] = certificate.checksum(paper)
-    with pytest.raises(LeakError, match=r"1 patient in both train and hold_out|it compares no splits"):
+    with pytest.raises(LeakError, match=words):
         certificate.check_certificate(paper, DIGESTS)
 
 
@@ -141,6 +161,17 @@ def test_overlaps_are_those_of_a_slow_count():
             ids = kept[f"{kind}_id"]
             one, other = set(ids[chance.index[inside]].dropna()), set(ids[chance.index[chance == b]].dropna())
             assert found[a, b][kind] == len(one & other) > 0
+
+
+def test_overlaps_name_each_two_places_once_and_a_single_fold_as_train():
+    result = split(world())
+
+    def compared(cases):
+        return [(entry["a"], entry["b"]) for entry in ledger.overlaps(cases, result.pairs)]
+
+    places = ["fold 0", "fold 1", "fold 2", "hold_out"]
+    assert compared(result.cases) == [*combinations(places, 2), ("train", "hold_out")]
+    assert compared(result.cases.assign(fold=0)) == [("train", "hold_out")]
 
 
 def test_a_random_split_has_the_same_sizes():

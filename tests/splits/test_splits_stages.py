@@ -59,19 +59,24 @@ def test_certify_names_what_a_leaking_split_file_shares_and_the_file_and_how_to_
     assert not outputs.path(outputs.certificate).exists()
 
 
-def test_a_leak_names_three_ids_of_a_kind_and_parted_pairs():
+def test_a_leak_names_three_ids_of_a_kind_and_parted_pairs_of_images_that_are_used():
     result = split(world())
     cases = result.cases.copy()
     a, b = (cases.index[(cases.split == "train") & (cases.fold == fold)][:4] for fold in (0, 1))
     cases.loc[a, "patient_id"] = cases.loc[b, "patient_id"] = ["P1", "P2", "P3", "P4"]
     row = {"kind": "near", "hamming": 3, "correlation": 0.97, "joined": True}
     one, other = cases.image_id[a[0]], cases.image_id[b[0]]
-    result.pairs.loc[len(result.pairs)] = {"image_a": other, "image_b": one, **row}
+    dropped = cases.index[cases.split == "hold_out"][0]
+    cases.loc[dropped, "split"] = "dropped"
+    gone = cases.image_id[dropped]
+    for image_a, image_b in ((gone, one), (other, one), (one, gone)):
+        result.pairs.loc[len(result.pairs)] = {"image_a": image_a, "image_b": image_b, **row}
     with pytest.raises(LeakError, match=r"^cases\.parquet: 4 patients in both fold 0 and fold 1; ") as caught:
         leaks.refuse(cases, result.pairs, None)
     assert f": patient P1 has {other} in fold 1 and {one} in fold 0; patient P2 has " in caught.value.what
     assert "patient P3" in caught.value.what
     assert "patient P4" not in caught.value.what
+    assert gone not in caught.value.what
     assert caught.value.what.endswith(f"; near pair {other} in fold 1 and {one} in fold 0")
 
 
