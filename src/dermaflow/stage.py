@@ -56,7 +56,8 @@ def _require_unchanged(code: Mapping[Path, bytes | None]) -> None:
     names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     loaded = {Path(name).resolve() for name in names if name}
     changed = [f"{params.FILE}: {key}" for key in params.changed()]
-    changed += [str(file) for file in sorted(loaded & code.keys()) if _content(file) != code[file]]
+    other = [file for file in sorted(loaded & code.keys()) if _content(file) != code[file]]
+    changed += [os.path.relpath(file, params.root()) for file in other]
     if changed:
         raise DermaflowError(
             f"while it ran there changed {first_ten(changed)}",
