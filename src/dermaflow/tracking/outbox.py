@@ -21,6 +21,7 @@ _HALF_MADE: Final = re.compile(r"table \S+ already exists")
 """What SQLite says where MLflow makes a table a second time; it can't go on where it stopped."""
 
 _DAMAGED: Final = re.compile("file is not a database|malformed")
+"""What SQLite says of a file that it can't read."""
 
 
 def _pending() -> Path:
