@@ -95,6 +95,9 @@ def test_a_ledger_of_other_tables_and_a_failed_suite_refuse(clean):
     for tables in ({}, {**DEALT, "pairs": "c" * 64}, {"cases": DEALT["cases"]}):
         with pytest.raises(DataError, match=r"splits/ledger\.json: it is of other tables"):
             certify(clean, ledger_={**clean.ledger, "tables": tables})
+    other = {**clean.ledger, "tables": DEALT, "overlaps": clean.ledger["overlaps"][:-1]}
+    with pytest.raises(DataError, match="its overlaps are not those tables'"):
+        certify(clean, ledger_=other)
     with pytest.raises(DataError, match="2 critical expectations failed"):
         certify(clean, prepared={"critical_failures": 2})
     with pytest.raises(DataError, match="None critical expectations failed"):

@@ -61,6 +61,8 @@ def certify(
     counted = refuse_leak(cases, pairs)
     if ledger.get("tables", {}) != dict(dealt):
         raise DataError("it is of other tables", "splits/ledger.json", "Run `dvc repro split`.")
+    if ledger.get("overlaps") != counted:
+        raise DataError("its overlaps are not those tables'", "splits/ledger.json", "Run `dvc repro split`.")
     failed = prepared.get("critical_failures")
     if failed != 0:
         raise DataError(
