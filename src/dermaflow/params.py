@@ -64,9 +64,11 @@ def load(kind: type[P], key: str | None = None, *, file: Path | None = None) -> 
     where = kind.section if key is None else f"{kind.section}.{key}"
     node = _section(path, where)
     try:
-        return kind.model_validate(node)
+        made = kind.model_validate(node)
     except ValidationError as error:
         raise _explain(error, where, path) from None
+    _refuse_switches(node, made.model_dump(), where, path)
+    return made
 
 
 V = TypeVar("V", int, float, str, bool)
@@ -80,7 +82,7 @@ def value(key: str, kind: type[V], *, file: Path | None = None) -> V:
     """
     path = file or current()
     node = _section(path, key)
-    if not isinstance(node, kind):
+    if not isinstance(node, kind) or (isinstance(node, bool) and kind is not bool):
         raise ParamsError(f"{key} is {node!r}", path.name, f"Set {key} to a value of type {kind.__name__}.")
     return node
 
@@ -109,7 +111,7 @@ def workers() -> int:
         ParamsError: the key is absent, or no whole number from 1 to 256.
     """
     node = _found(_read(current()), "workers")
-    if not isinstance(node, int) or not 1 <= node <= MOST_WORKERS:
+    if isinstance(node, bool) or not isinstance(node, int) or not 1 <= node <= MOST_WORKERS:
         raise ParamsError(
             "workers is missing" if node is _ABSENT else f"workers is {node!r}",
             current().name,
@@ -171,6 +173,22 @@ def _found(node: Any, where: str) -> Any:  # noqa: ANN401
             return _ABSENT
         node = node[part]
     return node
+
+
+def _refuse_switches(node: Any, made: Any, where: str, path: Path) -> None:  # noqa: ANN401
+    """Refuse true and false (YAML reads yes, no, on and off so) for numbers: pydantic takes 1 and 0."""
+    if isinstance(node, dict) and isinstance(made, dict):
+        for key in node:
+            _refuse_switches(node[key], made[key], f"{where}.{key}", path)
+    elif isinstance(node, list) and isinstance(made, list | tuple):
+        for at, (one, read) in enumerate(zip(node, made, strict=True)):
+            _refuse_switches(one, read, f"{where}.{at}", path)
+    elif isinstance(node, bool) and not isinstance(made, bool):
+        raise ParamsError(
+            f"{where} is {str(node).lower()}, which is no number",
+            path.name,
+            f"Set {where} to a number; yes, no, on and off mean true and false.",
+        )
 
 
 class _EachKeyOnce(yaml.SafeLoader):

@@ -14,6 +14,9 @@ class Fake(params.Params):
     section: ClassVar[str] = "impute"
     max_missing: Annotated[float, Field(ge=0, le=1)] = 0.05
     bits: Annotated[int, Field(le=10)] = 8
+    knn: bool = False
+    limits: tuple[int, int] = (0, 1)
+    shares: dict[str, float] = Field(default_factory=dict)
 
 
 @pytest.fixture
@@ -52,6 +55,26 @@ def test_a_number_above_another_limit_is_not_taken_for_a_percentage(write):
         ParamsError, match=r"bits is 50: .*equal to 10\. Set impute\.bits to a value that fits"
     ):
         params.load(Fake)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("{max_missing: yes}", r"impute\.max_missing is true"),
+        ("{bits: off}", r"impute\.bits is false"),
+        ("{limits: [0, true]}", r"impute\.limits\.1 is true"),
+        ("{shares: {age: true}}", r"impute\.shares\.age is true"),
+    ],
+)
+def test_true_and_false_are_no_numbers(project, text, key):
+    (project / "params.yaml").write_text(f"impute: {text}")
+    with pytest.raises(ParamsError, match=f"{key}, which is no number. Set "):
+        params.load(Fake)
+
+
+def test_true_and_false_stand_where_a_switch_is(project):
+    (project / "params.yaml").write_text("impute: {knn: yes, bits: 1, limits: [1, 0]}")
+    assert params.load(Fake) == Fake(knn=True, bits=1, limits=(1, 0))
 
 
 def test_yaml_that_is_none_is_one_line(project):
@@ -95,7 +118,7 @@ def test_a_file_that_is_not_utf_8_is_an_error(project):
         params.load(Fake)
 
 
-@pytest.mark.parametrize("number", [0, 257, "two", 1.5, None])
+@pytest.mark.parametrize("number", [0, 257, "two", 1.5, True, None])
 def test_workers_are_a_number_of_processes(write, number):
     write({"workers": 256})
     assert params.workers() == 256
@@ -113,7 +136,8 @@ def test_names_must_differ(write):
         params.names("releases")
 
 
-def test_a_value_of_another_type_is_an_error(write):
-    write({"train": {"views": "four"}})
-    with pytest.raises(ParamsError, match=r"train\.views is 'four'"):
+@pytest.mark.parametrize("value", ["four", True])
+def test_a_value_of_another_type_is_an_error(write, value):
+    write({"train": {"views": value}})
+    with pytest.raises(ParamsError, match=rf"train\.views is {value!r}"):
         params.value("train.views", int)

@@ -429,6 +429,19 @@ def test_the_command_says_what_it_did_not_score(folders, images):
     assert (shown.exit_code, shown.stderr) == (0, said)
 
 
+def test_what_is_no_file_is_named_and_not_read(loaded, images, tmp_path):
+    (images / "camera.jpg").symlink_to("/dev/null")  # a pipe without a writer would hang where it is read
+    (images / "deeper.png").mkdir()
+    (images / "gone.jpg").symlink_to("nowhere")
+    problems, _ = predict_folder.score(loaded["nine"], images, None, "full", tmp_path / "a.csv", None)
+    ordinary = "it is no ordinary file"
+    assert problems == [
+        ("camera", ordinary),
+        ("deeper", ordinary),
+        ("gone", "No such file or directory"),
+    ]
+
+
 def test_a_file_name_that_no_csv_can_hold_is_said_before_anything_is_scored(tmp_path):
     for name in (b"l\xe9sion.jpg", "l\u00e9sion \u202f2.jpg".encode()):
         (tmp_path / os.fsdecode(name)).write_bytes(picture())

@@ -118,7 +118,14 @@ def image_files(folder: Path) -> dict[str, Callable[[], bytes]]:
         raise DataError(
             f"file names that are not UTF-8: {first_ten(foreign)}", str(folder), "Rename these files."
         )
-    return {name: file.read_bytes for name, file in found.items()}
+    return {name: partial(_bytes, file) for name, file in found.items()}
+
+
+def _bytes(file: Path) -> bytes:
+    """Read an image's file; a named pipe would be waited for for ever."""
+    if file.exists() and not file.is_file():
+        raise DataError("it is no ordinary file", str(file), "Take it out of the folder.")
+    return file.read_bytes()
 
 
 def left_out(folder: Path) -> list[str]:
