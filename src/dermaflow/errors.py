@@ -66,8 +66,7 @@ def tell_errors(work: Callable[..., object], *arguments: object) -> None:
     except DermaflowError as error:
         _end(str(error))
     except OSError as error:
-        if isinstance(error, shutil.Error) and "[Errno 28]" in str(error):  # it hides the errors of its files
-            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        error = plain(error)
         if error.errno is None:
             raise
         full = error.errno == errno.ENOSPC
@@ -75,6 +74,13 @@ def tell_errors(work: Callable[..., object], *arguments: object) -> None:
         if error.errno == errno.EXDEV:
             remedy = "outputs/, reports/ and .tmp/ must lie on one disk: move the whole project to it."
         _end(f"{error.filename or 'file'}: {error.strerror}. {remedy}".strip())
+
+
+def plain(error: OSError) -> OSError:
+    """Return a full disk as such, where shutil lists it file by file."""
+    if isinstance(error, shutil.Error) and "[Errno 28]" in str(error):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return error
 
 
 @contextmanager

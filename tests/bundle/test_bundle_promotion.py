@@ -6,6 +6,7 @@ The gate is the real stage; BentoML's store is a folder of the test's; MLflow is
 import dataclasses
 import json
 import runpy
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -423,6 +424,35 @@ def test_no_bundle_is_compared_with_a_champion_that_the_store_damaged(two, name,
     done = world.models("promote")
     assert "can't be read any more" in done.stderr
     assert "passed the gate." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]),
+            "No space left on device",
+        ),
+        (PermissionError(13, "Permission denied", "/store/models"), "Permission denied: /store/models"),
+        (OSError(20, "/store is not a directory"), "/store is not a directory"),
+    ],
+)
+def test_a_store_that_takes_no_bundle_is_named_and_the_champion_stays(two, monkeypatch, error, said):
+    world, _, second = two
+
+    def refuse(*_, **__):
+        raise error
+
+    world.bundle(3)
+    monkeypatch.setenv("BENTOML_HOME", "/store")
+    monkeypatch.setattr(modelstore.bentoml.models, "create", refuse)
+    with pytest.raises(BundleError) as raised:
+        world.models("promote")
+    assert str(raised.value).startswith(
+        f"BentoML's store, /store: {said}. Make room there, or set BENTOML_HOME"
+    )
+    assert world.line[-1] == (second, "2")
+    assert outputs.read_json(outputs.path("decision.json"))["digest"] == second
 
 
 def test_no_two_bundles_ever_carry_one_version(two):

@@ -1,15 +1,15 @@
 """Promoted bundles in BentoML's model store, each with the hold-out predictions that it is compared by."""
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dermaflow import outputs
 from dermaflow.bundle import card
 from dermaflow.bundle import format as bundle_format
-from dermaflow.errors import BundleError
+from dermaflow.errors import BundleError, plain
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else it tells its makers of each model that is stored
 import bentoml
@@ -18,6 +18,21 @@ from bentoml.exceptions import BentoMLException
 PREDICTIONS = "hold_out_predictions.parquet"
 
 _ANEW = "Promote it again: `dvc repro && dermaflow models promote`."
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Name the store where its folder can't be read or written."""
+    try:
+        yield
+    except OSError as error:
+        error = plain(error)
+        why = error.strerror or str(error)
+        raise BundleError(
+            f"{why}: {error.filename}" if error.filename else why,
+            f"BentoML's store, {os.environ.get('BENTOML_HOME') or '~/bentoml'}",
+            "Make room there, or set BENTOML_HOME to a folder that may be written.",
+        ) from None
 
 
 def is_whole(tag: str) -> bool:
@@ -59,6 +74,7 @@ def predictions_of(record: Mapping[str, Any]) -> Path:
     return Path(_get(record["tag"]).path_of(PREDICTIONS))
 
 
+@_usable()
 def keep(
     bundle: bundle_format.Bundle, folder: Path, lineage: str, predictions: Path, metadata: Mapping[str, str]
 ) -> str:
@@ -70,6 +86,9 @@ def keep(
         lineage: whose champion it becomes.
         predictions: its hold-out predictions.
         metadata: what else is to be known of it there.
+
+    Raises:
+        BundleError: the store can't be written; it holds nothing of it then.
     """
     tag = f"{lineage}:{bundle.digest[:12]}"
     if not is_whole(tag):
@@ -88,6 +107,7 @@ def metadata(tag: str) -> dict[str, str]:
     return {key: str(value) for key, value in _get(tag).info.metadata.items()}
 
 
+@_usable()
 def versions(lineage: str) -> dict[str, int]:
     """Version number by tag of the lineage's bundles in BentoML's store.
 
@@ -101,6 +121,7 @@ def versions(lineage: str) -> dict[str, int]:
     return found
 
 
+@_usable()
 def _get(tag: str) -> Any:  # noqa: ANN401 - bentoml has no types
     try:
         return bentoml.models.get(tag)
