@@ -166,6 +166,15 @@ def test_check_knows_collections_and_files_that_lie_with_another_release(tmp_pat
     text = report.to_text()
     assert "4 rows,       0 images and 1 in another release's folder (3 absent)" in text
     assert "aside     malignant, unnamed 1" in text
+    assert "looked for" not in text  # all have images somewhere
+
+
+def test_check_says_where_images_are_looked_for_that_no_folder_holds(tmp_path):
+    write_2019(tmp_path / "2019")
+    write_archive(tmp_path / "mine", {"ISIC_0700002": {}})
+    year, mine = check.check(tmp_path, ["isic2019", "mine"]).to_text().split("\nmine in ")
+    assert "looked for in ISIC_2019_Training_Input, " in year
+    assert "looked for in . (the folder itself), images, ISIC-images, ISIC_images, each also as .zip" in mine
 
 
 def test_check_counts_a_repeat_that_stands_in_for_an_absent_file(tmp_path):

@@ -121,7 +121,7 @@ def test_folds_as_pandas_saves_a_column_with_gaps_are_those_numbers(tmp_path):
 def test_an_absent_file_and_an_absent_column_are_named(tmp_path):
     with pytest.raises(DataError, match=r"split\.file: none\.csv: no such file"):
         own.read(tmp_path / "none.csv", 3)
-    with pytest.raises(DataError, match=r"no column fold"):
+    with pytest.raises(DataError, match=r"no column fold; .* Mend it: splits/README\.md shows"):
         own.read(write(tmp_path, [("a", "train")], "image,split"), 3)
 
 

@@ -31,7 +31,7 @@ def _usable() -> Iterator[None]:
         raise BundleError(
             f"{why}: {error.filename}" if error.filename else why,
             f"BentoML's store, {os.environ.get('BENTOML_HOME') or '~/bentoml'}",
-            "Make room there, or set BENTOML_HOME to a folder that may be written.",
+            "Make room there, let its user be who runs this, or set BENTOML_HOME to another folder.",
         ) from None
 
 

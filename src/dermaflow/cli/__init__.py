@@ -9,7 +9,8 @@ app = typer.Typer(
     help="ISIC releases in, three calibrated diagnoses out. Not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Errors are one line; DERMAFLOW_TRACEBACK=1 shows where they arose. Exit codes: 1 error, 2 usage.",
+    epilog="Errors are one line; DERMAFLOW_TRACEBACK=1 shows where they arose. "
+    "Exit codes: 1 error, 2 usage; `repro`: that of DVC.",
 )
 app.add_typer(data.app, name="data")
 app.add_typer(images.app, name="images")

@@ -77,7 +77,10 @@ def rollback(lineage: Lineage = None) -> None:
 
 @app.command()
 def serve(lineage: Lineage = None) -> None:
-    """Let the service load this lineage's champion, whatever it serves now; restart it."""
+    """Let the service load this lineage's champion, whatever it serves now; restart it.
+
+    A drawn one never takes the place of a real one.
+    """
     from dermaflow.bundle import registry  # noqa: PLC0415
 
     record = registry.serve(lineage or params.load(RegistryParams).name)

@@ -12,7 +12,7 @@ from dermaflow.evaluate.intervals import FEW
 def evaluate() -> None:
     """Print the hold-out's figures per model and for the ensemble, with 95 % intervals.
 
-    Reads outputs/ only; `dvc repro` makes what it prints. What is not made yet, or of other params, is an
+    Writes nothing; `dvc repro` makes what it prints. What is not made yet, or of other params, is an
     error.
     """
     models = params.names("models")

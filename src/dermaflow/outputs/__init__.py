@@ -106,7 +106,7 @@ facts = Table(
 """What the pixels say, one image file a row, sorted by image_id; whatever the tables list."""
 
 located = "located/{}.txt"
-"""Image ids that one release's shards store, one a line: each image under the first release that holds it."""
+"""Image ids that one release's shards store, one a line: each under the first that holds it undamaged."""
 
 quality_report = "quality/report.json"
 

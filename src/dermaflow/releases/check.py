@@ -263,6 +263,10 @@ def _lines(item: ReleaseCheck) -> list[str]:
         lines.append(
             f"  {part:<10}{number:>7,} rows, {there:>7,} images{borrowed}" + _absent(number - there - more)
         )
+        folders = image_folders(item.release).get(part)
+        if folders and not there + more:
+            places = [". (the folder itself)" if name == "." else name for name in folders]
+            lines.append(f"            looked for in {', '.join(places)}, each also as .zip")
     lines += [
         f"  {part:<10}{item.images[part]:>7,} images" + ("" if item.problem else ", no table")
         for part in sorted(set(item.images) - set(item.rows))

@@ -22,8 +22,7 @@ from dermaflow.errors import BundleError
 FILE: Final = "champion.json"
 PROVENANCE: Final = ("name", "version", "digest", "git_commit", "data_md5", "mlflow_run_id")
 REMEDY: Final = (
-    "Promote one: `make repro`, or `dermaflow models promote` after `dvc repro`; one that was promoted "
-    "before comes back with `dermaflow models serve`. "
+    "Promote one: `make repro`, or `dermaflow models promote` after `dvc repro`. "
     "To serve a bundle that was not promoted: DERMAFLOW_BUNDLE=outputs/bundle."
 )
 
@@ -118,7 +117,9 @@ def _record(file: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError("no model is promoted: there is no such file", FILE, REMEDY) from None
+        raise BundleError(
+            "no model is promoted: there is no such file", FILE, f"Run in the project's root. {REMEDY}"
+        ) from None
     except ValueError as error:
         raise BundleError(f"not valid JSON: {error}", FILE, REMEDY) from None
     if not isinstance(record, dict) or not record.get("tag"):

@@ -84,7 +84,7 @@ def _refuse_release_without_images(rows: pd.DataFrame) -> None:
         raise DataError(
             f"no image of {first_ten(none.index[none])} has a file, in its own folder or another release's",
             "data/",
-            "`dermaflow data check data` says which folders are looked for; else take it out of `releases`.",
+            "`dermaflow data check data` says where they are looked for; else take it out of `releases`.",
         )
 
 

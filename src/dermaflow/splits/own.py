@@ -46,7 +46,10 @@ def read(file: Path, folds: int) -> "pd.Series[str]":
         raise DataError(
             "no such file", f"params.yaml, split.file: {file.name}", "Put it into splits/, or set it to null."
         )
-    table = published.read(file.parent, [file.name], COLUMNS)
+    try:
+        table = published.read(file.parent, [file.name], COLUMNS)
+    except DataError as error:  # its remedies are for tables that others published
+        raise DataError(error.what, error.where, "Mend it: splits/README.md shows how it looks.") from None
     assert table is not None  # noqa: S101 - required tables are there or raise
     cells = table.cells
     split = cells["split"].str.lower().str.replace("[- ]", "_", regex=True).map(WORDS)

@@ -22,7 +22,7 @@ def figures(
         logits: shape (n, classes).
         targets: shape (n,).
         natural: class shares of the training rows.
-        learned: class shares that the logits carry, from `batches.learned_prior`.
+        learned: class shares that the logits carry, from `sampling.learned_prior`.
         melanoma: its class index.
 
     Returns:

@@ -306,7 +306,7 @@ function showAnswer(answer, { names, sensitivity }) {
   }
   const filled = Object.entries(answer.filled_in).map(filledIn);
   element("imputed").textContent = filled.length
-    ? `Not given and filled in from the training data: ${filled.join(", ")}.`
+    ? `Not given and filled in: ${filled.join(", ")}.`
     : "All patient fields were given; nothing was filled in.";
   element("answer-notice").textContent = answer.notice.replace("Not a medical device.", "").trim();
   describe(element("provenance"), [
