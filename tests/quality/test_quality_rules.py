@@ -316,7 +316,10 @@ PREPARED_ALSO = {
 
 
 def test_a_good_prepared_table_breaks_no_rule():
-    assert broken(quality.validate_prepared(*prepared(), folds=3)) == set()
+    cases, patients = prepared()
+    assert broken(quality.validate_prepared(cases, patients, folds=3)) == set()
+    dropped = cases.iloc[[6]].assign(split="dropped", fold=-1, why_dropped="duplicate")  # looked at by none
+    assert broken(quality.validate_prepared(pd.concat([cases, dropped]), patients, folds=3)) == set()
 
 
 @pytest.mark.slow
