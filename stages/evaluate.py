@@ -32,6 +32,7 @@ def main(model: str) -> None:
         tags={"hold_out_scored": str(scored)},
         artifacts={f"outputs/evaluation/{model}": ""},
     )
+    stage.drop_finished(model)
 
 
 if __name__ == "__main__":

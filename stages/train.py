@@ -28,7 +28,7 @@ def main(model: str, fold_number: str) -> Path | None:
     key = f"{model}:{resume.key({**settings, **inputs}, computed, network.weights)}"
     learned = {**settings, TrainParams.section: train.model_dump(mode="json", exclude={"views"})}
     state = resume.key({**learned, **inputs}, computed, network.weights)  # views change no weight
-    checkpoint = params.root() / ".checkpoints" / f"{model}-{fold}-{state}"
+    checkpoint = stage.state(model, str(fold), state)
     folder, sheets = outputs.member_dir(model, fold), outputs.sheets_dir(f"augment/{model}", fold)
     cases = outputs.cases.read()
     reader = ShardReader(outputs.images_dir(network.stored_px), params.names("releases"))
@@ -49,6 +49,7 @@ def main(model: str, fold_number: str) -> Path | None:
         fit()
         return None
 
+    stage.drop_finished(model, str(fold), but=checkpoint)
     with outputs.replacing(sheets, folder=True) as scratch:
         file, px = scratch / "augmented.png", network.input_px
         sheet.augmented(
@@ -74,7 +75,7 @@ def main(model: str, fold_number: str) -> Path | None:
         record.metrics = tracking.flat(trained.metrics)
         record.history += [tracking.flat(epoch) for epoch in trained.fitted.history]  # of before a kill, too
     run.finish()
-    return checkpoint  # of use until DVC may note the member
+    return checkpoint  # evaluate drops it
 
 
 if __name__ == "__main__":

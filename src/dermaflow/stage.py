@@ -5,11 +5,15 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from dermaflow import params
 from dermaflow.errors import DermaflowError, first_ten, tell_errors
 
 CODE = Path(__file__).resolve().parent
+STATES: Final = ".checkpoints"
+FINISHED: Final = "finished"
+"""Marks a state that DVC needs no more as soon as it has noted the outputs."""
 
 
 def run(work: Callable[..., Path | None], *arguments: str) -> None:
@@ -19,10 +23,28 @@ def run(work: Callable[..., Path | None], *arguments: str) -> None:
     that DVC notes nothing; the next run makes its outputs anew.
 
     Args:
-        work: the script's `main`. It may return a folder that a repeated run would need, removed at the end.
+        work: the script's `main`. It may return its state, which a repeated run would need: DVC may be killed
+            before it has noted the outputs. It is marked as finished.
         arguments: of the command line.
     """
     tell_errors(_checked, work, *arguments)
+
+
+def state(*names: str) -> Path:
+    """Return the folder for the state of some work, named by model, fold and a key of what matters."""
+    return params.root().joinpath(STATES, *names)
+
+
+def drop_finished(*names: str, but: Path | None = None) -> None:
+    """Remove finished states of some work: for who has read its outputs (DVC has noted them) or makes others.
+
+    Args:
+        names: the first of those given to `state`.
+        but: a state that is kept.
+    """
+    for mark in list(state(*names).rglob(FINISHED)):
+        if mark.parent != but:
+            shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _checked(work: Callable[..., Path | None], *arguments: str) -> None:
@@ -30,10 +52,10 @@ def _checked(work: Callable[..., Path | None], *arguments: str) -> None:
     script = Path(sys.argv[0]).resolve()
     params.watch()
     code = {file: _content(file) for file in (script, *CODE.rglob("*.py"))}
-    needed_until_now = work(*arguments)
+    kept = work(*arguments)
     _require_unchanged(code)
-    if needed_until_now:
-        shutil.rmtree(needed_until_now, ignore_errors=True)
+    if kept:
+        (kept / FINISHED).touch()
 
 
 def _require_own_code() -> None:

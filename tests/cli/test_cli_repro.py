@@ -90,6 +90,7 @@ def test_outside_a_project_or_with_params_that_lack_a_key_there_is_one_line(proj
         ("folds", [0, 1, 5], "folds names 5, but 3 folds are dealt"),
         ("models", {}, "models is {}, must be a list"),
         ("models.lite0.drawn_image", 320, "models.lite0.drawn_image is no known key"),
+        ("models.lite0.drawn_images", 4, "models.lite0: train.batch: an epoch of 4 images is smaller"),
         ("models.lite0.stored_px", 130, "models.lite0.stored_px is 130, sizes holds"),
         ("workers", 0, "workers is 0"),
         ("gate.min_macro_auc", 1.4, "gate.min_macro_auc is 1.4"),

@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from dermaflow import stage
 from tests_paths import ROOT
 
 SCRIPT = """
@@ -64,7 +65,7 @@ def test_a_stage_passes_where_all_that_it_used_is_as_it_was(run, tmp_path, file,
     done = run(file, text)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "result").exists()
-    assert not (tmp_path / "state").exists()  # what it needed until then
+    assert (tmp_path / "state/finished").exists()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,21 @@ def test_code_that_changed_while_it_ran_fails_the_stage(run, tmp_path, file, tex
     assert done.returncode == 1
     said = f"error: probe@0: while it ran there changed {named}. Run it again, and leave code and params be"
     assert done.stderr.startswith(said)
-    assert (tmp_path / "state").exists()
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_finished_states_alone_are_dropped(project):
+    old, new, begun, others = (stage.state("lite", *names) for names in ("0a", "0b", "0c", "1d"))
+    for folder in (old, new, begun, others, stage.state("lite-2", "0", "e")):
+        folder.mkdir(parents=True)
+        if folder != begun:
+            (folder / stage.FINISHED).touch()
+    stage.drop_finished("lite", "0", but=new)
+    assert [folder.exists() for folder in (old, new, begun, others)] == [False, True, True, True]
+    stage.drop_finished("lite")
+    assert [folder.exists() for folder in (new, begun, others)] == [False, True, False]
+    assert stage.state("lite-2", "0", "e").exists()
+    stage.drop_finished("never trained")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +124,7 @@ def test_params_that_changed_while_it_ran_fail_the_stage_that_opened_them(
         assert named in done.stderr
     else:
         assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "state").exists() == bool(named)
+    assert (tmp_path / "state/finished").exists() != bool(named)
 
 
 def test_a_stage_of_dvc_runs_the_code_that_dvc_notes(run, tmp_path):

@@ -129,6 +129,11 @@ def test_an_attentions_products_are_counted():
     assert counted == pytest.approx(12 * (attention + layers) + patches, rel=0.001)
 
 
+def test_a_network_whose_root_owns_weights_is_counted():
+    """CaiT repeats a token of its root's for each image; torch's counter follows gradients there."""
+    assert export.multiply_adds(made("cait_xxs24_224", 224), 224) == pytest.approx(2.52e9, rel=0.01)
+
+
 def test_parameters_are_counted():
     assert export.parameters(torch.nn.Linear(3, 2)) == 8
 

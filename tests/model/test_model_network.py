@@ -148,11 +148,13 @@ def test_a_name_that_timm_has_renamed_and_a_family_without_stages_are_built():
         ("pit_ti_224", {"layer_decay": 0.8}),
         ("coat_lite_tiny", {}),
         ("hrnet_w18_small", {"early_px": 100, "early_epochs": 1}),
+        ("nest_tiny", {"input_px": 200}),
+        ("xcit_nano_12_p16_224", {"input_px": 150}),
     ],
 )
 def test_a_backbone_that_can_not_be_used_is_refused_by_its_name(backbone, changes):
     with pytest.raises(TrainingError, match=f"{backbone} does not fit this network"):
-        made(backbone=backbone, stored_px=224, input_px=224, **changes)
+        made(backbone=backbone, **{"stored_px": 224, "input_px": 224, **changes})
 
 
 def test_patches_that_would_leave_the_border_unseen_are_refused():

@@ -57,6 +57,12 @@ def test_only_the_classifier_may_be_left_over(published):
         weights.place(model, {"stem" if k == "conv_stem.weight" else k: v for k, v in renamed.items()}, LITE0)
 
 
+def test_a_tensor_too_many_is_refused():
+    model = timm.create_model(TINY, num_classes=0)
+    with pytest.raises(TrainingError, match=r"0 tensors missing.*1 unexpected \(stem\)"):
+        weights.place(model, {**model.state_dict(), "stem": torch.zeros(1)}, TINY)
+
+
 def test_a_tensor_of_another_shape_is_refused():
     model = timm.create_model(TINY, num_classes=0)
     state = {**model.state_dict(), "conv_stem.weight": torch.zeros(1)}

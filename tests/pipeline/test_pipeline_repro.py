@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -133,7 +134,7 @@ def test_a_killed_training_goes_on_in_the_next_repro_and_ends_with_the_same_byte
     killed = subprocess.Popen(command, cwd=another.folder, env=another.env, start_new_session=True)
     end, kept = time.monotonic() + 300, []
     while not kept and killed.poll() is None and time.monotonic() < end:
-        kept = list((another.folder / ".checkpoints").glob("*/last.pt"))
+        kept = list((another.folder / ".checkpoints").rglob("last.pt"))
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -149,7 +150,9 @@ def test_a_killed_training_goes_on_in_the_next_repro_and_ends_with_the_same_byte
     another.run(*command)
     losses = [line.split(",")[2] for line in (member / "history.csv").read_text().splitlines()]
     assert (losses[:2], len(losses)) == (["train_loss", "123.0"], 7)
-    assert not list((another.folder / ".checkpoints").iterdir())
+    assert file.exists()  # DVC may be killed before it notes what the stage made
+    another.run("dvc", "repro", "-s", "evaluate@tiny")
+    assert not file.exists()
     resumed = (member / "weights.safetensors").read_bytes()
     another.run(*command[:2], "-f", *command[2:])
     assert "123.0" not in (member / "history.csv").read_text()
@@ -167,7 +170,7 @@ def test_params_changed_while_a_training_runs_are_not_noted_for_it_and_back_agai
         command, cwd=another.folder, env=another.env, stderr=subprocess.PIPE, text=True
     ) as training:
         end = time.monotonic() + 300
-        while not list((another.folder / ".checkpoints").glob("*/last.pt")) and time.monotonic() < end:
+        while not list((another.folder / ".checkpoints").rglob("last.pt")) and time.monotonic() < end:
             time.sleep(0.01)
         models["tiny"]["lr"] = 0.0022
         another.change({"models": models})
@@ -175,10 +178,34 @@ def test_params_changed_while_a_training_runs_are_not_noted_for_it_and_back_agai
     assert training.returncode
     assert "train@tiny-0: while it ran there changed params.yaml: models.tiny. Run it again" in said
     assert another.lock["train@tiny-0"] == lock
-    (file,) = (another.folder / ".checkpoints").glob("*/last.pt")
+    (file,) = (another.folder / ".checkpoints").rglob("last.pt")
     assert torch.load(file, weights_only=True)["epoch"] == 8
     models["tiny"]["lr"] = 0.0021
     another.change({"models": models})
     assert "epoch 8/8" not in another.run(*command).stderr  # nothing is trained twice
     assert another.lock["train@tiny-0"] != lock
-    assert not list((another.folder / ".checkpoints").iterdir())
+
+
+def test_a_member_that_dvc_did_not_note_is_not_trained_again(another):
+    """As where DVC was killed, or its cache full, when the training had ended."""
+    another.repro()
+    lock = (another.folder / "dvc.lock").read_bytes()
+    models = another.params["models"]
+    models["tiny"] |= {"epochs": 2, "lr": 0.0023}
+    another.change({"models": models})
+    command = ["dvc", "repro", "-s", "train@tiny-0"]
+    another.run(*command)
+    (another.folder / "dvc.lock").write_bytes(lock)
+    shutil.rmtree(another.folder / ".dvc/cache/runs", ignore_errors=True)
+    said = another.run(*command)
+    assert "Running stage" in said.stdout
+    assert "epoch 2/2" not in said.stderr
+    models["tiny"]["lr"] = 0.0024
+    for other in (
+        {"models": models},
+        {"augment": {"cutout": {"p": 0.25, "side": 0.375}}},
+        {"train": {"seed": 8}},
+    ):
+        another.change(other)
+        assert "epoch 2/2" in another.run(*command).stderr
+    assert len(list((another.folder / ".checkpoints/tiny/0").iterdir())) == 1

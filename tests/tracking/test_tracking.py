@@ -181,10 +181,12 @@ def test_a_fold_that_fails_fails_its_models_run_until_it_is_trained(project):
             assert status() == {"fold-0": "RUNNING", "m": "RUNNING"}
             raise ZeroDivisionError
 
-    fold = tracking.Record(key="m:0", name="fold-0", parent="m")
+    fold = tracking.Record(key="m:0", name="fold-0", parent="m", params={"models.lr": "0.001"})
     with pytest.raises(ZeroDivisionError):
         fail()
     assert status() == {"fold-0": "FAILED", "m": "FAILED"}
+    failed = next(run for run in runs(project)[1] if run.info.run_name == "fold-0")
+    assert failed.data.params == {"models.lr": "0.001"}
     tracking.send(tracking.Record(key="m:1", name="fold-1", parent="m"))
     assert status() == {"fold-0": "FAILED", "fold-1": "FINISHED", "m": "FAILED"}
     with tracking.FoldRun(fold) as run:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dermaflow.errors import TrainingError
 from dermaflow.images import contact
 from dermaflow.taxonomy import VIEWS
 from dermaflow.train import augment as module
@@ -147,6 +148,12 @@ def test_noise_stays_within_its_variance(pixels):
     assert 1.8 < min(deviation) < max(deviation) < 6  # the square roots of 5 and 30; old names gave 51 to 112
 
 
+@pytest.mark.parametrize("alpha", [float("inf"), float("nan"), 1e30])
+def test_what_would_never_end_is_refused(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        AugmentParams.model_validate({"elastic": {"p": 1, "alpha": alpha}})
+
+
 def test_an_argument_of_an_older_version_is_an_error(monkeypatch):
     monkeypatch.setattr(module, "_transforms", lambda _: [albumentations.GaussNoise(var_limit=(5, 30), p=1)])
     warnings.simplefilter("ignore")  # the error is our own doing, not pytest's
@@ -181,6 +188,9 @@ def test_the_sheet_shows_each_image_as_stored_and_in_its_draws(tmp_path, reader)
         }
     )
     sheet.augmented(reader, cases, VIEWS["nine"], 1, Augment(only("cutout")), input_px=PX, seed=1, out=out)
+    alone = cases.assign(fold=1)
+    with pytest.raises(TrainingError, match=r"^cases\.parquet: no training image is left\."):
+        sheet.augmented(reader, alone, VIEWS["nine"], 1, Augment(only()), input_px=PX, seed=1, out=out)
     drawn = cv2.imread(str(out))
     cell, text = contact.CELL_PX, contact.CELL_PX + 20
     assert drawn.shape[0] == sheet.IMAGES * text

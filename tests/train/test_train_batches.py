@@ -1,5 +1,8 @@
 """An epoch's batches depend on seed and epoch alone, not on who loads them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ import torch
 from dermaflow.errors import DataError, TrainingError
 from dermaflow.model.params import ModelParams
 from dermaflow.train.augment import Augment
-from dermaflow.train.batches import TrainBatches, plain_batches
+from dermaflow.train.batches import TrainBatches, plain_batches, telling_lost_workers
 from dermaflow.train.params import AugmentParams
 from dermaflow.train.sampling import Sampling
 
@@ -86,6 +89,36 @@ def test_what_a_worker_can_not_read_is_told_as_one_line(workers, rows, reader):
         list(plain_batches(rows(11), damaged, 32, 4, workers))
     with pytest.raises(DataError, match=r"^00\.arrow, i9: the stored image is damaged"):
         list(make(rows, damaged, workers=workers, drawn_images=200).epoch(0))
+
+
+LOSES_ONE = """
+import multiprocessing, os, signal, time
+import torch
+from torch.utils.data import Dataset
+from dermaflow.errors import tell_errors
+from dermaflow.train.batches import loader, telling_lost_workers
+
+class Slow(Dataset):
+    def __getitems__(self, wanted):
+        time.sleep(0.01)
+        return [torch.zeros(1)]
+
+@telling_lost_workers()
+def train():
+    for _ in loader(Slow(), [[0]] * 2000, workers=2):
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+tell_errors(train)
+"""
+
+
+def test_a_loading_process_that_is_gone_is_told_as_one_line():
+    done = subprocess.run([sys.executable, "-c", LOSES_ONE], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: params.yaml, workers: a process that loads images was ended from")
+    assert len(done.stderr.splitlines()) == 1
+    with pytest.raises(RuntimeError, match=r"^another$"), telling_lost_workers():
+        raise RuntimeError("another")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import pickle
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -140,6 +141,10 @@ def test_a_state_is_replaced_whole_and_a_damaged_one_is_named(tmp_path):
         with pytest.raises(TrainingError, match="Remove it; the training then starts over"):
             resume.load(tmp_path)
     assert resume.load(tmp_path / "absent") is None
+    for content, why in ((b"", "it is empty or cut off"), (pickle.dumps(print), "more than tensors")):
+        file.write_bytes(content)
+        with pytest.raises(TrainingError, match=f"damaged: .*{why}[^\n]*\\. Remove it"):
+            resume.load(tmp_path)
 
 
 def test_whoever_is_killed_while_saving_leaves_the_old_state_whole(tmp_path, monkeypatch):

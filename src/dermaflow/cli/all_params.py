@@ -87,16 +87,21 @@ def _check_networks(models: list[str], folds: list[str]) -> None:
             the training.
     """
     from dermaflow.model import export, network  # noqa: PLC0415 - torch and timm take seconds
+    from dermaflow.train.batches import require_a_batch  # noqa: PLC0415
 
     passes: dict[str, int] = {}
     classes = len(params.load(LabelsParams).labels.classes)
+    batch = params.load(TrainParams).batch
     for name in models:
         model = params.load(ModelParams, name)
         try:
+            require_a_batch(model.drawn_images or batch, batch)
             built = network.build(model, classes, pretrained=model.weights != "hub")
         except TrainingError as error:
-            at = f"models.{name}: {error.where}".replace(": models.<name>", "")
-            raise ParamsError(f"{at}: {error.what}", params.FILE, error.remedy) from None
+            where = error.where.removeprefix(f"{params.FILE}, ")
+            at = f"models.{name}: {where}".replace(": models.<name>", "")
+            remedy = error.remedy.replace("<name>", name)
+            raise ParamsError(f"{at}: {error.what}", params.FILE, remedy) from None
         passes |= dict.fromkeys(
             (f"{name}-{fold}" for fold in folds), export.multiply_adds(built, model.input_px)
         )

@@ -106,7 +106,7 @@ def _unfused(network: Network) -> Network:
 
     Torch's fused kernel can't be exported for any batch from some (MaxViT, BEiT), and on a CPU isn't counted.
     """
-    plain = copy.deepcopy(network).cpu().eval()
+    plain = copy.deepcopy(network).cpu().eval().requires_grad_(False)
     for module in plain.modules():
         if hasattr(module, "fused_attn"):
             setattr(module, "fused_attn", False)  # noqa: B010 - nn.Module's own types forbid it

@@ -157,7 +157,10 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
             "models.<name>.early_px",
             "Set it to null, and early_epochs to 0.",
         )
-    backbone = timm.create_model(params.backbone, num_classes=0, **fixed)
+    try:
+        backbone = timm.create_model(params.backbone, num_classes=0, **fixed)
+    except Exception as error:  # noqa: BLE001 - some families refuse a size here, each in its own way
+        raise _unfit(params.backbone, error) from None
     patches = getattr(backbone, "patch_embed", None)
     side = getattr(patches, "patch_size", 1)
     side = side[0] if isinstance(side, tuple) else int(side)
@@ -181,12 +184,17 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
         if params.layer_decay < 1:
             stages(backbone)
     except Exception as error:  # noqa: BLE001 - each family fails in its own way
-        raise TrainingError(
-            f"{params.backbone} does not fit this network ({type(error).__name__}: {error})",
-            "models.<name>.backbone",
-            "Take another; with another input_px, no early_px, frozen_stages 0, layer_decay 1 it may fit.",
-        ) from None
+        raise _unfit(params.backbone, error) from None
     return network
+
+
+def _unfit(backbone: str, error: Exception) -> TrainingError:
+    why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return TrainingError(
+        f"{backbone} does not fit this network ({why})",
+        "models.<name>.backbone",
+        "Take another; with another input_px, no early_px, frozen_stages 0, layer_decay 1 it may fit.",
+    )
 
 
 def _try(network: Network, params: ModelParams) -> None:

@@ -7,6 +7,7 @@ word. What gives it away is the order, which both models share; so names, shapes
 """
 
 import importlib
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -156,15 +157,20 @@ def unpickled(file: Path) -> Any:  # noqa: ANN401 - whatever was saved
     Its checksums, which torch does not look at, must hold.
 
     Raises:
-        Exception: the file is damaged or holds something else; torch raises what the zip, the pickle or the
-            disk does.
+        Exception: the file is damaged or holds something else: ValueError, or what the zip or the disk
+            raises.
     """
     if zipfile.is_zipfile(file):  # torch wrote another format before 2020
         with zipfile.ZipFile(file) as whole:
             spoilt = whole.testzip()
         if spoilt:
             raise zipfile.BadZipFile(f"{spoilt} is not as it was written")
-    return torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch would advise to load it all the same
+        raise ValueError("it holds more than tensors and plain values, or is damaged") from None
+    except EOFError:
+        raise ValueError("it is empty or cut off") from None
 
 
 def _classifier_keys(model: nn.Module) -> tuple[str, ...]:

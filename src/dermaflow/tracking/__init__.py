@@ -8,7 +8,7 @@ have changed by then. Called by stages/ and cli only.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from dermaflow.tracking import outbox, server
 from dermaflow.tracking.record import Record, data_md5, flat, flat_params, git_commit, provenance
@@ -110,6 +110,9 @@ def stage(
     return None
 
 
+_LATER: Final = "sent when the training has ended well"
+
+
 class FoldRun:
     """The run of one fold while it trains: epochs appear in the UI as they end.
 
@@ -136,9 +139,10 @@ class FoldRun:
             self._took_until = info.end_time if info.status == "FINISHED" else None
             mlflow.set_system_metrics_sampling_interval(2)
             self._run = mlflow.start_run(run_id=run_id, log_system_metrics=True)
+            server.log_figures(client, run_id, self.record.params, {})  # those of a failed training, too
             self._client = client
         except Exception as error:  # noqa: BLE001
-            outbox.tell(error)
+            outbox.tell(error, _LATER)
         return self
 
     def epoch(self, figures: Mapping[str, Any]) -> None:
@@ -150,7 +154,7 @@ class FoldRun:
             server.log_history(self._client, self._run.info.run_id, self.record.history[-1:])
         except Exception as error:  # noqa: BLE001
             self._client = None
-            outbox.tell(error)
+            outbox.tell(error, _LATER)
 
     def __exit__(self, kind: object, *_: object) -> None:
         """End the run; a training that failed is marked so, and with it its model's run."""
@@ -165,7 +169,7 @@ class FoldRun:
             if self._parent:
                 server.end_with_folds(mlflow.MlflowClient(), self._parent)
         except Exception as error:  # noqa: BLE001
-            outbox.tell(error)
+            outbox.tell(error, _LATER)
 
     def finish(self) -> str | None:
         """Send what the finished files say (call after the `with` block)."""

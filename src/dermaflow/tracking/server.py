@@ -29,7 +29,7 @@ def send(record: Record) -> str:
     import mlflow  # noqa: PLC0415
     from mlflow.entities import RunTag  # noqa: PLC0415
 
-    _log_figures(client, run_id, record.params, record.metrics)
+    log_figures(client, run_id, record.params, record.metrics)
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in record.tags.items()])
     if LEFT_OUT not in record.tags and LEFT_OUT in client.get_run(run_id).data.tags:
         client.delete_tag(run_id, LEFT_OUT)
@@ -114,12 +114,13 @@ def _find_or_create(
     return str(run.info.run_id)
 
 
-def _log_figures(
+def log_figures(
     client: Any,  # noqa: ANN401
     run_id: str,
     params: Mapping[str, str],
     metrics: Mapping[str, float],
 ) -> None:
+    """Log the params and metrics that the run does not have, or has otherwise."""
     from mlflow.entities import Metric, Param  # noqa: PLC0415
 
     now, known = now_ms(), client.get_run(run_id).data
@@ -159,7 +160,7 @@ def _sum_up(client: Any, parent: str, record: Record) -> None:  # noqa: ANN401
     names = {_safe(name) for name in record.metrics}
     folds = [one.data.metrics for one in runs if names <= set(one.data.metrics)]
     means = {name: sum(figures[name] for figures in folds) / len(folds) for name in sorted(names)}
-    _log_figures(client, parent, record.params, {"folds": len(folds), **means} if means else {})
+    log_figures(client, parent, record.params, {"folds": len(folds), **means} if means else {})
 
 
 def end_with_folds(client: Any, parent: str) -> None:  # noqa: ANN401

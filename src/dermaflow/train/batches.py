@@ -6,6 +6,7 @@ with other workers, sees the same batches.
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import cv2
@@ -70,12 +71,7 @@ class TrainBatches:
         Raises:
             TrainingError: fewer images than one batch, or a batch that can't be shared out.
         """
-        if drawn_images < batch:
-            raise TrainingError(
-                f"an epoch of {drawn_images} images is smaller than a batch of {batch}",
-                "params.yaml, train.batch",
-                f"Set train.batch to {max(2, drawn_images)} at most, or models.<name>.drawn_images higher.",
-            )
+        require_a_batch(drawn_images, batch)
         if batch % part[1]:
             raise TrainingError(
                 f"a batch of {batch} can't be shared by {part[1]} processes",
@@ -94,6 +90,20 @@ class TrainBatches:
         with _quiet_fork():
             batches = iter(self._loader)
         yield from map(_told, batches)
+
+
+def require_a_batch(drawn_images: int, batch: int) -> None:
+    """Refuse an epoch that is smaller than one batch.
+
+    Raises:
+        TrainingError: it is.
+    """
+    if drawn_images < batch:
+        raise TrainingError(
+            f"an epoch of {drawn_images} images is smaller than a batch of {batch}",
+            "params.yaml, train.batch",
+            f"Set train.batch to {max(2, drawn_images)} at most, or models.<name>.drawn_images higher.",
+        )
 
 
 Draw = tuple[int, int, int]
@@ -186,6 +196,25 @@ def plain_batches(rows: Rows, reader: Reader, input_px: int, batch: int, workers
     with _quiet_fork():
         batches = iter(loader(Plain(rows, reader, input_px), order, min(workers, len(order))))
     yield from map(_told, batches)
+
+
+@contextmanager
+def telling_lost_workers() -> Iterator[None]:
+    """Say in one line that a loading process is gone; torch raises that wherever its owner is at work.
+
+    Raises:
+        TrainingError: it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            "a process that loads images was ended from outside, mostly for want of memory",
+            "params.yaml, workers",
+            "Set it or train.batch lower, and run again: it goes on from the last finished epoch.",
+        ) from None
 
 
 class _Telling(Dataset[Any]):

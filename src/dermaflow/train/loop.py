@@ -381,6 +381,20 @@ def validate(
     return np.asarray(parts.swapaxes(0, 1).reshape(-1, found.shape[1])[:count], np.float64)
 
 
+def require_images(name: str, count: int) -> None:
+    """Refuse a side, `training` or `validation`, that no image is left on.
+
+    Raises:
+        TrainingError: none is.
+    """
+    if not count:
+        raise TrainingError(
+            f"no {name} image is left",
+            "cases.parquet",
+            "Look at outputs/splits/funnel.csv; use fewer folds.",
+        )
+
+
 def check(training: Rows, validation: Rows, classes: tuple[str, ...], monitored: str) -> None:
     """Refuse what can't be trained on, or can't be monitored.
 
@@ -389,12 +403,7 @@ def check(training: Rows, validation: Rows, classes: tuple[str, ...], monitored:
             `monitored` is about.
     """
     for name, rows in (("training", training), ("validation", validation)):
-        if not len(rows):
-            raise TrainingError(
-                f"no {name} image is left",
-                "cases.parquet",
-                "Look at outputs/splits/funnel.csv; use fewer folds.",
-            )
+        require_images(name, len(rows))
     untaught = absent(training, classes)
     if untaught:
         raise TrainingError(

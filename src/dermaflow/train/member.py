@@ -27,7 +27,7 @@ from dermaflow.impute.apply import Filled, vectors
 from dermaflow.model.network import Network, build
 from dermaflow.model.params import ModelParams
 from dermaflow.taxonomy import VIEWS, View
-from dermaflow.train.batches import Reader
+from dermaflow.train.batches import Reader, telling_lost_workers
 from dermaflow.train.curves import plot
 from dermaflow.train.loop import Fitted, fit
 from dermaflow.train.machine import is_first, reproducible
@@ -66,6 +66,7 @@ class Trained:
         }
 
 
+@telling_lost_workers()
 def train_member(
     *,
     cases: pd.DataFrame,
@@ -92,7 +93,7 @@ def train_member(
         augment: section `augment`.
         fold: the one that is not trained on.
         workers: processes that load and augment; any number gives the same bytes.
-        checkpoint_dir: keyed by the caller with `resume.key`; the caller removes it when all is written.
+        checkpoint_dir: keyed by the caller with `resume.key`, who removes it when it is needed no more.
         on_epoch: told each epoch's record.
 
     Returns:
@@ -100,7 +101,7 @@ def train_member(
         none in torchrun's further processes, which only train along.
 
     Raises:
-        TrainingError: see `loop.fit`.
+        TrainingError: see `loop.fit`; or a loading process is gone.
         DataError: a case has no patient row.
     """
     learned = labelled(cases, view)

@@ -28,7 +28,7 @@ class TrainParams(Params):
 class Augmentation(BaseModel):
     """One augmentation; `p: 0` switches it off."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     p: Share
 
 
@@ -86,7 +86,7 @@ class Elastic(Augmentation):
     Smoothing takes most of them away: at the defaults pixels move by hundredths.
     """
 
-    alpha: Annotated[float, Field(gt=0)] = 3.0
+    alpha: Annotated[float, Field(gt=0, le=100_000)] = 3.0
     sigma: Annotated[float, Field(ge=1)] = 50.0
 
 

@@ -1,8 +1,8 @@
 """The state of the last finished epoch, so that a killed training goes on where it was, bit for bit.
 
 It lies outside the stage's outs, in a folder that the caller keys by everything that matters
-(`key`), and is removed by the caller once the stage's outs are complete. No state of random numbers is in it:
-each epoch seeds its own.
+(`key`), and is removed when the member is noted and read (`dermaflow.stage`). No state of random numbers is
+in it: each epoch seeds its own.
 """
 
 import hashlib

@@ -9,6 +9,7 @@ from dermaflow.images.contact import contact_sheet
 from dermaflow.taxonomy import View
 from dermaflow.train.augment import Augment
 from dermaflow.train.batches import Reader
+from dermaflow.train.loop import require_images
 from dermaflow.train.member import labelled
 
 IMAGES: Final = 6
@@ -37,9 +38,13 @@ def augmented(
         input_px: side of the images.
         seed: train.seed.
         out: a .png file.
+
+    Raises:
+        TrainingError: there are no images to train on.
     """
     learned = labelled(cases, view)
     image_ids = list(learned.image_id[learned.fold != fold])
+    require_images("training", len(image_ids))
     step = max(1, len(image_ids) // IMAGES)
     rows, titles = [], []
     for place, image_id in enumerate(image_ids[::step][:IMAGES]):
