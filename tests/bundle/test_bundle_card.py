@@ -53,7 +53,10 @@ def test_a_card_says_where_there_are_too_few_patients_or_lesions(tmp_path):
     figures = {"balanced_accuracy": alone, "by_sex": {"male": subgroup}, "cases": 60, "groups": 2}
     text = card.render(replace(tiny_bundle(tmp_path, detector=False), metrics=figures), [])
     assert "| Balanced accuracy | 0.500 |" in text
-    assert "| Groups | 2 |\n\nIntervals: none for fewer than ten groups, or ten with melanoma.\n" in text
+    assert (
+        "| Groups | 2 |\n\nIntervals: none for fewer than ten groups, or ten on one side of the figure.\n"
+        in text
+    )
     assert "Too few cases, patients or lesions for figures (cases): sex: male (30)." in text
 
 

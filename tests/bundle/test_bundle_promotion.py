@@ -449,7 +449,7 @@ def test_a_store_that_takes_no_bundle_is_named_and_the_champion_stays(two, monke
     with pytest.raises(BundleError) as raised:
         world.models("promote")
     assert str(raised.value).startswith(
-        f"BentoML's store, /store: {said}. Make room there, or set BENTOML_HOME"
+        f"BentoML's store, /store: {said}. Make room there, let its user be who runs"
     )
     assert world.line[-1] == (second, "2")
     assert outputs.read_json(outputs.path("decision.json"))["digest"] == second

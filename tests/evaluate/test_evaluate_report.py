@@ -206,7 +206,7 @@ def test_a_hold_out_of_few_groups_has_values_without_intervals_and_the_report_sa
     assert seen == before["isic2018_view"]["all"]["balanced_accuracy"] | {"low": None, "high": None}
     assert hold_out["by_patient_data"]["complete"]["balanced_accuracy"]["value"] is None
     assert result.metrics["out_of_fold"] == evaluation.metrics["out_of_fold"]
-    assert "none for fewer than ten groups, or ten with melanoma" in result.report_html
+    assert "none for fewer than ten groups, or ten on one side of the figure" in result.report_html
     assert f"<td>{before['balanced_accuracy']['value']:.3f}</td>" in result.report_html
 
 

@@ -141,7 +141,10 @@ def test_a_state_is_replaced_whole_and_a_damaged_one_is_named(tmp_path):
         with pytest.raises(TrainingError, match="Remove it; the training then starts over"):
             resume.load(tmp_path)
     assert resume.load(tmp_path / "absent") is None
-    for content, why in ((b"", "it is empty or cut off"), (pickle.dumps(print, protocol=2), "more than tensors")):
+    for content, why in (
+        (b"", "it is empty or cut off"),
+        (pickle.dumps(print, protocol=2), "more than tensors"),
+    ):
         file.write_bytes(content)
         with pytest.raises(TrainingError, match=f"damaged: .*{why}[^\n]*\\. Remove it"):
             resume.load(tmp_path)

@@ -109,7 +109,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     rows = [(name, interval(metrics[key])) for key, name in _FIGURES.items() if key in metrics]
     rows += [("Cases", f"{metrics['cases']:,}"), ("Groups", f"{metrics['groups']:,}")]
     table = _table(("", "value (95 % interval over groups)"), rows)
-    return f"{table}\n\nIntervals: none for fewer than ten groups, or ten with melanoma."
+    return f"{table}\n\nIntervals: none for fewer than ten groups, or ten on one side of the figure."
 
 
 def _out_of_distribution(bundle: Bundle) -> str:
