@@ -111,6 +111,7 @@ def test_a_training_that_is_stopped_while_it_is_told_is_not_lost(retrained):
         "sys.argv = ['stages/train.py', 'tiny', '1']\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
+    shutil.rmtree(retrained.folder / ".checkpoints/tiny/1")  # else it would go on at its end
     assert retrained.run("python", "-c", script, ok=False).stderr.endswith("stopped\n")
     assert len(unfinished(retrained)) == 1
     epochs = (retrained.folder / "outputs/models/tiny/1/history.csv").read_text().splitlines()
