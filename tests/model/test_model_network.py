@@ -157,6 +157,12 @@ def test_a_backbone_that_can_not_be_used_is_refused_by_its_name(backbone, change
         made(backbone=backbone, **{"stored_px": 224, "input_px": 224, **changes})
 
 
+def test_more_stages_than_there_are_can_not_be_frozen():
+    with pytest.raises(TrainingError, match=r"has 6 stages, of which 7 can't.*Set it to 6 at most"):
+        made(frozen_stages=7)
+    assert not any(weight.requires_grad for weight in made(frozen_stages=6).backbone.parameters())
+
+
 def test_patches_that_would_leave_the_border_unseen_are_refused():
     with pytest.raises(TrainingError, match=r"patches of 16 px, .* not see the last 8 of 200.*multiple"):
         made(backbone="vit_tiny_patch16_224", stored_px=200, input_px=200)

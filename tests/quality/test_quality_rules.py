@@ -683,6 +683,7 @@ def test_data_docs_open_without_the_net_and_show_what_failed(project):
     assert len(pictures) == 6
     for picture in pictures:
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "static").exists()  # scripts and fonts of the pages before
     assert not list(project.joinpath(".tmp").iterdir())
 
 

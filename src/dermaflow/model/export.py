@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dermaflow.errors import BundleError
@@ -96,9 +96,15 @@ def multiply_adds(network: Network, input_px: int) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def parameters(network: nn.Module) -> int:
-    """Number of weights."""
-    return sum(parameter.numel() for parameter in network.parameters())
+def parameters(network: Network, input_px: int) -> int:
+    """Number of weights that an answer depends on; nothing is computed.
+
+    MobileNetV3 and others bring a last layer of their own classifier, which is not used here nor exported.
+    """
+    plain = _unfused(network).to("meta").requires_grad_(True)
+    outputs = plain(*(part.to("meta") for part in _example(input_px, batch=1)))
+    sum(output.sum() for output in outputs).backward()
+    return sum(weight.numel() for weight in plain.parameters() if weight.grad is not None)
 
 
 def _unfused(network: Network) -> Network:

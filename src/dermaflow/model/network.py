@@ -142,7 +142,7 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
 
     Raises:
         TrainingError: timm knows no such backbone, it can't see smaller pictures first, its maps or stages
-            are of no known kind, or its weights don't fit.
+            are of no known kind or fewer than are to be frozen, or its weights don't fit.
     """
     if not timm.is_model(params.backbone):
         near = difflib.get_close_matches(params.backbone, timm.list_models(), n=3)
@@ -181,10 +181,16 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> Netw
     try:
         network = Network(params, backbone, classes)
         _try(network, params)
-        if params.layer_decay < 1:
-            stages(backbone)
+        numbers = stages(backbone) if params.frozen_stages or params.layer_decay < 1 else {}
     except Exception as error:  # noqa: BLE001 - each family fails in its own way
         raise _unfit(params.backbone, error) from None
+    count = 1 + max(numbers.values(), default=-1)
+    if params.frozen_stages > count:
+        raise TrainingError(
+            f"{params.backbone} has {count} stages, of which {params.frozen_stages} can't be frozen",
+            "models.<name>.frozen_stages",
+            f"Set it to {count} at most; then all of the backbone stays as pretrained.",
+        )
     return network
 
 

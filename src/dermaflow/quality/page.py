@@ -56,7 +56,7 @@ def index(report: Report, pages: Mapping[str, str], pictures: Mapping[str, str],
         unreadable: how many image files are in the list of UNREADABLE; without any there is none.
     """
     counts = report.counts
-    failed = sorted(report.failed_critical) + sorted(report.failed_warning)
+    failed = report.failed_critical + report.failed_warning
     suites = sorted({item.suite for item in report.results})
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
@@ -81,17 +81,17 @@ def index(report: Report, pages: Mapping[str, str], pictures: Mapping[str, str],
         for title, file in pictures.items()
     ]
     for suite in suites:
-        own = [item for item in report.results if item.suite == suite]
+        own = tuple(item for item in report.results if item.suite == suite)
         link = f" <a href='{quote(pages[suite])}'>details</a>" if suite in pages else ""
         rows = max(item.rows for item in own)
         parts += [
             f"<h2>{html.escape(suite)}</h2><p>{rows:,} rows.{link}</p>",
-            _table(sorted(own), suite=False),
+            _table(own, suite=False),
         ]
     return "".join([*parts, "</body></html>\n"])
 
 
-def _table(items: list[Result], *, suite: bool) -> str:
+def _table(items: tuple[Result, ...], *, suite: bool) -> str:
     head = "<tr>" + ("<th>Table</th>" if suite else "") + "<th>Expectation</th><th>Result</th></tr>"
     body = "".join(
         "<tr>"

@@ -91,7 +91,7 @@ def _result(check: Check, item: Any) -> Result:  # noqa: ANN401 - an Expectation
     rule = next(rule for rule in check.rules if rule.id == item.expectation_config.meta["rule"])
     found = item.result or {}
     broken = _exception(item.exception_info) if item.exception_info else ""
-    unexpected = 0 if item.success else int(found.get("unexpected_count") or 0)
+    unexpected = int(found.get("unexpected_count") or 0)
     return Result(
         suite=check.suite,
         rule=rule.id,
@@ -99,9 +99,9 @@ def _result(check: Check, item: Any) -> Result:  # noqa: ANN401 - an Expectation
         success=bool(item.success),
         says=rule.says,
         kind=rule.kind,
-        rows=int(found.get("element_count") or len(check.frame)),
+        rows=len(check.frame),
         unexpected=unexpected,
-        first=() if item.success else _first(check, rule, found),
+        first=_first(check, rule, found),
         detail="" if item.success or unexpected else broken or _observed(found),
     )
 
@@ -116,11 +116,8 @@ def _exception(info: Mapping[str, Any]) -> str:
 
 def _first(check: Check, rule: Rule, found: Mapping[str, Any]) -> tuple[str, ...]:
     """Name the first ten offending rows with what they hold."""
-    rows = (found.get("partial_unexpected_index_list") or [])[:10]
-    if not rows:
-        return ()
     names = []
-    for row in rows:
+    for row in found.get("partial_unexpected_index_list") or []:
         held = {key: value for key, value in row.items() if key != check.key and key in rule.kwargs.values()}
         values = ", ".join(f"{value}" for value in held.values() if value != "no")
         names.append(f"{row[check.key]}" + (f" ({values})" if values else ""))

@@ -31,5 +31,5 @@ def ship(trained: Path, folder: Path, recipe: Callable[[int, int], Recipe], mode
         sha256=digest(file),
         recipe=recipe(stored_px, input_px),
         multiply_adds=export.multiply_adds(network, input_px),
-        parameters=export.parameters(network),
+        parameters=export.parameters(network, input_px),
     )
