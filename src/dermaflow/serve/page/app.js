@@ -7,6 +7,7 @@ const form = element("form");
 const input = element("image");
 const drop = element("drop");
 let known = null; // the file that the page has taken note of
+let last = null; // the same, also where the choice was emptied since
 let address = null; // of the preview, a blob in this browser's memory
 let asked = 0; // an answer to an older question is not shown
 let asking = new AbortController(); // of the question that is open
@@ -84,21 +85,28 @@ function take(files) {
   transfer.items.add(first);
   input.files = transfer.files;
   chosen();
-  if (files.length > 1) showStatus(`One image at a time: ${first.name} was taken.`);
+  if (files.length > 1) showStatus(`One image at a time: ${first.name} was taken. ${element("status").textContent}`);
 }
 
 function chosen() {
-  const isNext = known !== null;
   known = input.files[0] ?? null;
   showError("");
   showPreview(known);
-  forgetAnswer(known ? readyWords(isNext) : undefined);
+  forgetAnswer(known ? readyWords() : undefined);
+  last = known ?? last;
 }
 
+function startOver() {
+  last = null;
+  chosen();
+}
+
+const isSame = (one, other) => ["name", "size", "lastModified"].every((key) => one[key] === other[key]);
+
 // Several lesions may be one patient's, so the fields stay; but the next image may be another patient's.
-function readyWords(isNext) {
+function readyWords() {
   const kept = Object.keys(FIELD_NAMES).filter((id) => element(id).value).map((id) => FIELD_NAMES[id]);
-  if (!isNext || !kept.length) return "Ready to assess.";
+  if (!last || isSame(known, last) || !kept.length) return "Ready to assess.";
   return `Ready to assess. Does what stands in the form belong to this image, too (${kept.join(", ")})?`;
 }
 
@@ -453,7 +461,7 @@ form.addEventListener("submit", (event) => {
   if (element("assess").getAttribute("aria-disabled") !== "true") assess(false);
 });
 element("force").addEventListener("click", () => assess(true));
-form.addEventListener("reset", () => setTimeout(chosen));
+form.addEventListener("reset", () => setTimeout(startOver));
 input.addEventListener("change", chosen);
 input.addEventListener("cancel", chosenUnsaid);
 window.addEventListener("pageshow", chosenUnsaid);
