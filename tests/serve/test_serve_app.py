@@ -369,12 +369,14 @@ def test_uploads_stay_in_memory(client, monkeypatch):
     assert response.status_code == 200
 
 
-async def send_and_hold_on(app, body):
-    """Send the beginning of a form and no more; the status that comes back."""
+async def send_and_hold_on(app, body, then=None):
+    """Send the beginning of a form and no more, or `then`; the status that comes back."""
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
     chunks, statuses = [body, head], []
 
     async def receive():
+        if not chunks and then:
+            return then
         if not chunks:
             await asyncio.Event().wait()
         return {"type": "http.request", "body": chunks.pop(), "more_body": True}
@@ -394,6 +396,18 @@ def test_a_slow_client_gets_a_408(loaded, runners, monkeypatch):
     monkeypatch.setattr(form, "BODY_SECONDS", 0.05)
     app = application(loaded["nine"], runners["nine"])
     assert asyncio.run(send_and_hold_on(app, b"")) == 408
+
+
+def test_who_leaves_while_the_image_arrives_is_counted_as_gone_not_as_wrong(client, loaded, runners):
+    def count(status):
+        name = f'dermaflow_refusals_total{{status="{status}"}} '
+        lines = client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith(name))
+
+    before = count(400), count(GONE)
+    app = application(loaded["nine"], runners["nine"])
+    assert asyncio.run(send_and_hold_on(app, b"", {"type": "http.disconnect"})) == GONE
+    assert (count(400), count(GONE)) == (before[0], before[1] + 1)
 
 
 def beside_those_who_hold_on(app, bodies, jpeg):
@@ -588,8 +602,12 @@ def test_a_star_allows_every_name(loaded, monkeypatch, told, status):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["https://clinic.example", "a.example, *.clinic.example", "clinic.example/derm"]
-)
+    "wrong",
+    [
+        "https://clinic.example", "a.example, *.clinic.example", "clinic.example/derm", ".clinic.example",
+        "clinic.example derm.example", "clinic.example;derm.example", "clinic.example.", "é.clinic.example",
+    ],
+)  # fmt: skip
 def test_what_can_match_no_host_is_refused_at_the_start(loaded, monkeypatch, wrong):
     monkeypatch.setenv("DERMAFLOW_HOSTS", wrong)
     with pytest.raises(DermaflowError, match=r"^DERMAFLOW_HOSTS: .*clinic\.example.* is no host's name"):

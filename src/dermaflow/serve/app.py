@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -31,7 +31,7 @@ from dermaflow.serve.guard import (
     refuse_unknown_host,
 )
 from dermaflow.serve.openapi import openapi
-from dermaflow.serve.turnstile import Inbox, Turnstile, in_turn
+from dermaflow.serve.turnstile import GONE, Inbox, Turnstile, in_turn
 from dermaflow.taxonomy import MALIGNANT, NAMES, SEXES, SITES
 
 RUNNING = 2
@@ -155,6 +155,9 @@ async def _work_off(request: Request, work: Callable[..., Result]) -> Result:
     except HTTPException as error:
         figures.count_refusal(error.status_code)
         raise
+    except ClientDisconnect:
+        figures.count_refusal(GONE)
+        raise HTTPException(GONE, "the client has gone") from None
     except TimeoutError:
         figures.count_refusal(504)
         raise HTTPException(504, f"no answer within {ANSWER_SECONDS:g} seconds, try again") from None

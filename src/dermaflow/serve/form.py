@@ -13,7 +13,7 @@ from typing import Final
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from dermaflow.impute.apply import Patient
 from dermaflow.taxonomy import SEXES, SITES
@@ -59,6 +59,7 @@ async def read(request: Request) -> Submission:
     Raises:
         HTTPException: 400 (a field, or the form ends early), 408 (too slow), 413 (too large), 415 (not
             multipart).
+        ClientDisconnect: the client left before its image had arrived.
     """
     if request.query_params:
         raise HTTPException(400, "fields in the address are not read: send fields in the form")
@@ -81,8 +82,6 @@ async def read(request: Request) -> Submission:
         raise HTTPException(400, wrong) from None
     except UnicodeError:  # a charset that can't be, or that the fields are not in
         raise HTTPException(400, "the form can't be read: send its fields in UTF-8") from None
-    except ClientDisconnect:
-        raise HTTPException(400, "the connection ended before the image had arrived") from None
     except TimeoutError:
         raise HTTPException(408, f"the image did not arrive within {BODY_SECONDS:g} seconds") from None
     try:

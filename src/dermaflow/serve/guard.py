@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -28,6 +29,8 @@ HEADERS: Final = {
     "Permissions-Policy": "geolocation=(), microphone=(), payment=(), usb=()",
     "Cache-Control": "no-store",
 }
+_HOST: Final = re.compile(r"(\*|[\w-]+(\.[\w-]+)*)(:\d+)?", re.ASCII)
+
 ANSWER_SECONDS: Final = 60.0
 """How long a request may take; BentoML's own limit, whose answer has no HEADERS, is longer."""
 
@@ -38,15 +41,16 @@ def known_hosts() -> frozenset[str]:
     They are localhost, this machine's own and those in DERMAFLOW_HOSTS, separated by commas.
 
     Raises:
-        DermaflowError: an address or a pattern stands there, which would match no request.
+        DermaflowError: something stands there that would match no request.
     """
     named = [name.strip() for name in os.environ.get("DERMAFLOW_HOSTS", "").split(",")]
-    for name in named:
-        if "/" in name or ("*" in name and name != "*"):
+    for name in filter(None, named):
+        if not (_HOST.fullmatch(name) or any(map(_is_ip_address, (name, _without_port(name))))):
             raise DermaflowError(
                 f"{name} is no host's name",
                 "DERMAFLOW_HOSTS",
-                "Give names such as clinic.example, separated by commas, or * for all.",
+                "Give names such as clinic.example, separated by commas, or * for all; one with other "
+                "letters as browsers send it (xn--...).",
             )
     return frozenset({"localhost", socket.gethostname().lower(), *map(_without_port, named)} - {""})
 
