@@ -323,6 +323,10 @@ def _declared() -> dict[str, Any]:
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise DataError(f"not valid YAML: {' '.join(str(error).split())}", file.name, _BACK) from None
-    if not isinstance(value, dict):
-        raise DataError("neither meta nor outs stand there", file.name, _BACK)
-    return value
+    declared: dict[str, Any] = value if isinstance(value, dict) else {"outs": None}
+    meta, outs = declared.get("meta", {}), declared.get("outs", [])
+    if not (isinstance(meta, dict) and isinstance(meta.get("md5", {}), dict) and isinstance(outs, list)):
+        raise DataError("not a file of meta and outs", file.name, _BACK)
+    if not all(isinstance(out, dict) and "path" in out for out in outs):
+        raise DataError("an out there names no path", file.name, _BACK)
+    return declared

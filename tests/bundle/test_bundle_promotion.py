@@ -9,6 +9,7 @@ import runpy
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,6 +118,7 @@ def world(project, tables, monkeypatch):
         made.registered[tags["digest"]] = tags["version"]
         return tags["version"]
 
+    monkeypatch.setenv("BENTOML_HOME", str(project / "bentoml"))
     monkeypatch.delenv("DERMAFLOW_BUNDLE", raising=False)
     monkeypatch.setattr(tracking, "stage", lambda *words, **more: "run")
     monkeypatch.setattr(tracking, "register", register)
@@ -571,30 +573,55 @@ def test_two_promotions_at_once_both_stay(world, monkeypatch):
         return found
 
     real, names = champions.read, ("real-a", "real-b")
-    monkeypatch.setattr(latency, "latency_ms", lambda bundle: 1.0)
-    folders = {}
-    for seed, name in enumerate(names):
-        made = tiny_bundle(outputs.path(name), seed=seed)
-        dataclasses.replace(made, name=name).write(outputs.path(name))
-        (outputs.path(name) / card.FILE).write_text("A card.")
-        folders[name] = RegistryParams(name=name, notice=NOTICE)
     monkeypatch.setattr(champions, "read", lambda: slowly(real))
-    with ThreadPoolExecutor(2) as pool:
-        done = [
-            pool.submit(
-                registry.promote, outputs.path(name), lineage, failed=[], comparison=None,
-                predictions=outputs.ensemble_predictions.path, announce=lambda *words: {},
-                provenance={"git_commit": "c"},
-            )
-            for name, lineage in folders.items()
-        ]  # fmt: skip
-    assert all(one.result()["promoted"] for one in done)
+    at_once(monkeypatch, names)
     assert set(world.file["lineages"]) == set(names)
 
 
+def test_two_promotions_at_once_in_two_clones_give_two_numbers(world, monkeypatch):
+    """Each clone has a champion.json and its lock of its own; the store is one."""
+    read, kept = modelstore.versions, []
+
+    def slowly(lineage):
+        found = read(lineage)
+        time.sleep(0.1)
+        return found
+
+    monkeypatch.setattr(modelstore, "versions", slowly)
+    monkeypatch.setattr(champions, "lock", nullcontext)
+    monkeypatch.setattr(champions, "crown", kept.append)
+    at_once(monkeypatch, ("real", "real"))
+    assert {record["version"] for record in kept} == {"1", "2"}
+
+
+def at_once(monkeypatch, lineages):
+    """Promote a bundle in each lineage, in two threads."""
+    monkeypatch.setattr(latency, "latency_ms", lambda bundle: 1.0)
+    made = []
+    for seed, name in enumerate(lineages):
+        folder = outputs.path(f"bundle-{seed}")
+        dataclasses.replace(tiny_bundle(folder, seed=seed), name=name).write(folder)
+        (folder / card.FILE).write_text("A card.")
+        made.append((folder, RegistryParams(name=name, notice=NOTICE)))
+    with ThreadPoolExecutor(2) as pool:
+        done = [
+            pool.submit(
+                registry.promote, folder, lineage, failed=[], comparison=None,
+                predictions=outputs.ensemble_predictions.path, announce=lambda *words: {},
+                provenance={"git_commit": "c"},
+            )
+            for folder, lineage in made
+        ]  # fmt: skip
+    assert all(one.result()["promoted"] for one in done)
+
+
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"tag": "a:b"}', '{"lineages": {"tiny-demo": [{"tag": "a:b"}]}}']
-)
+    "content",
+    [
+        "{", "[]", '{"tag": "a:b"}', '{"lineages": {"tiny-demo": [{"tag": "a:b"}]}}',
+        '{"lineages": {}, "last_versions": {"tiny-demo": "many"}}',
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("command", ["list", "rollback"])
 def test_a_damaged_champions_file_is_one_error_with_a_remedy(world, command, content):
     champions.file().write_text(content)

@@ -127,7 +127,11 @@ def test_data_that_were_moved_are_absent_data(repo, tmp_path_factory):
             "<<<<<<< HEAD\nmeta: {}\n=======\nmeta: {source: demo}\n>>>>>>> theirs\n",
             "not valid YAML: .*line 2",
         ),
-        ("", "neither meta nor outs stand there"),
+        ("", "not a file of meta and outs"),
+        ("meta:\nouts: []\n", "not a file of meta and outs"),
+        ("meta: {md5: }\nouts: []\n", "not a file of meta and outs"),
+        ("meta: {source: demo}\nouts:\n", "not a file of meta and outs"),
+        ("outs: [{md5: 1}]\n", "an out there names no path"),
     ],
 )
 def test_a_data_dvc_that_holds_no_hashes_is_named_with_the_way_back(repo, text, message):

@@ -39,7 +39,8 @@ def read() -> dict[str, Any]:
         value: dict[str, Any] = json.loads(file().read_text(encoding="utf-8"))
         found = {name: [_version(record) for record in line] for name, line in value["lineages"].items()}
         highest = {name: max(versions) for name, versions in found.items() if versions}
-        value["last_versions"] = highest | value.get("last_versions", {})  # files of before hold none
+        given = {name: int(last) for name, last in value.get("last_versions", {}).items()}
+        value["last_versions"] = highest | given  # files of before hold none
         value["rolled_back"] = {name: list(line) for name, line in value.get("rolled_back", {}).items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(

@@ -14,6 +14,7 @@ from dermaflow.errors import BundleError, plain
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else it tells its makers of each model that is stored
 import bentoml
 from bentoml.exceptions import BentoMLException
+from filelock import FileLock
 
 PREDICTIONS = "hold_out_predictions.parquet"
 
@@ -30,9 +31,30 @@ def _usable() -> Iterator[None]:
         why = error.strerror or str(error)
         raise BundleError(
             f"{why}: {error.filename}" if error.filename else why,
-            f"BentoML's store, {os.environ.get('BENTOML_HOME') or '~/bentoml'}",
+            f"BentoML's store, {_home()}",
             "Make room there, let its user be who runs this, or set BENTOML_HOME to another folder.",
         ) from None
+
+
+def _home() -> Path:
+    return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other promotions out of the store, also those of other clones and worktrees.
+
+    Raises:
+        BundleError: its folder can't be written.
+    """
+    lock = FileLock(_home() / "dermaflow.lock")
+    with _usable():
+        _home().mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_whole(tag: str) -> bool:

@@ -243,8 +243,9 @@ def _record(
     decision: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Keep a bundle in the store, and return what champion.json is to say of it."""
-    version = _version(registry.name, bundle.digest)
-    tag = modelstore.keep(bundle, folder, registry.name, predictions, {**provenance, "version": version})
+    with modelstore.alone():  # or two projects would give two bundles one number
+        version = _version(registry.name, bundle.digest)
+        tag = modelstore.keep(bundle, folder, registry.name, predictions, {**provenance, "version": version})
     kept = modelstore.metadata(tag)  # of its first promotion: the commit of today may be another
     return {
         "name": registry.name,
