@@ -1,16 +1,18 @@
 """An epoch's batches depend on seed and epoch alone, not on who loads them."""
 
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from dermaflow.errors import DataError, TrainingError
 from dermaflow.model.params import ModelParams
 from dermaflow.train.augment import Augment
-from dermaflow.train.batches import TrainBatches, plain_batches, telling_lost_workers
+from dermaflow.train.batches import TrainBatches, loader, plain_batches, telling_lost_workers
 from dermaflow.train.params import AugmentParams
 from dermaflow.train.sampling import Sampling
 
@@ -119,6 +121,42 @@ def test_a_loading_process_that_is_gone_is_told_as_one_line():
     assert len(done.stderr.splitlines()) == 1
     with pytest.raises(RuntimeError, match=r"^another$"), telling_lost_workers():
         raise RuntimeError("another")
+
+
+def test_a_batch_whose_process_ended_while_handing_it_over_is_told_so_too():
+    def of_torch(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    before = signal.signal(signal.SIGALRM, of_torch)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(TrainingError, match=r"ended from outside"), telling_lost_workers():
+            raise EOFError
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("a hub's"), RuntimeError("Caught RuntimeError in DataLoader worker process 0.")]
+)
+def test_an_error_while_all_loading_processes_live_stays_as_it_is(error, monkeypatch):
+    monkeypatch.setattr("dermaflow.train.batches._TOLD_WITHIN_SECONDS", 0.01)
+    with pytest.raises(type(error)) as raised, telling_lost_workers():
+        raise error
+    assert raised.value is error
+
+
+class Telling(Dataset):
+    def __getitems__(self, _wanted):
+        for error in (ConnectionResetError("left alone"), EOFError("left alone"), ValueError("of its own")):
+            sys.excepthook(type(error), error, None)
+        return [torch.zeros(1)]
+
+
+def test_a_loading_process_that_is_left_alone_is_silent(capfd):
+    assert len(list(loader(Telling(), [[0]], workers=1))) == 1
+    assert capfd.readouterr().err == "ValueError: of its own\n"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

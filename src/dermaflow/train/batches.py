@@ -4,10 +4,13 @@ An image's augmentation follows from (seed, epoch, its number among the draws). 
 with other workers, sees the same batches.
 """
 
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +25,9 @@ from dermaflow.train.sampling import Ints, Rows, Sampling, draws
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """image (n, h, h, 3) uint8, patient (n, 11) float32, target (n,) int64, centre (n,) int64."""
+
+
+_TOLD_WITHIN_SECONDS: Final = 5
 
 
 class Reader(Protocol):
@@ -207,14 +213,24 @@ def telling_lost_workers() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, EOFError, ConnectionError) as error:
+        if not _of_a_lost_worker(error):
             raise
         raise TrainingError(
             "a process that loads images was ended from outside, mostly for want of memory",
             "params.yaml, workers",
             "Set it or train.batch lower, and run again: it goes on from the last finished epoch.",
         ) from None
+
+
+def _of_a_lost_worker(error: Exception) -> bool:
+    """Whether torch says so: a moment later where a process ended while it handed its batch over."""
+    try:
+        if not isinstance(error, RuntimeError):
+            time.sleep(_TOLD_WITHIN_SECONDS)
+    except RuntimeError as told:
+        error = told
+    return "DataLoader worker (pid" in str(error)
 
 
 class _Telling(Dataset[Any]):
@@ -245,6 +261,13 @@ def _as_is(batch: Any) -> Batch:  # noqa: ANN401 - torch calls it a list
 
 def _one_thread(_worker: int) -> None:
     cv2.setNumThreads(0)
+    sys.excepthook = _unless_left
+
+
+def _unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error of a loading process, unless nobody takes its batch any more: the training has ended."""
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 class _quiet_fork(warnings.catch_warnings):  # noqa: N801 - used as a with statement
