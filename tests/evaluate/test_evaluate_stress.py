@@ -65,10 +65,10 @@ BUNDLE = SimpleNamespace(
 )
 
 
-def ask(runner, count=3, *, masks=True, **how):
+def ask(runner, count=3, *, masks=None, **how):
     made = {f"ISIC_{i}": photo(i) for i in range(count)}
     files = {name: encode(rgb) for name, (rgb, _) in made.items()}
-    lesions = {name: png(mask) for name, (_, mask) in made.items()} if masks else {}
+    lesions = {name: png(mask) for name, (_, mask) in made.items()} if masks is None else masks
     patients = {name: np.zeros(11, np.float32) for name in made}
     return stress(runner, files, lesions, patients, BUNDLE, **how)
 
@@ -141,8 +141,9 @@ def test_a_network_that_reads_the_background_is_as_sure_without_the_lesion():
     assert masked["confidence_after"] == masked["confidence_before"] > 0.9
 
 
-def test_without_masks_only_the_masked_lesion_is_not_defined():
-    found = ask(DarkIsMelanoma(), masks=False)["perturbations"]
+@pytest.mark.parametrize("masks", [{}, {"ISIC_0": b"no picture", "ISIC_1": png(np.zeros((120, 160), bool))}])
+def test_without_lesions_in_masks_only_the_masked_lesion_is_not_defined(masks):
+    found = ask(DarkIsMelanoma(), masks=masks)["perturbations"]
     assert found["masked_lesion"]["images"] == 0
     assert found["masked_lesion"]["decision_flipped"] is None
     assert found["hair"]["images"] == 3

@@ -1,5 +1,7 @@
 """Weights either fit entirely, or are refused."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -35,6 +37,24 @@ def test_the_packaged_weights_recognise_two_photographs(backbone, flower):
         with torch.no_grad():
             found.append(int(model(pixels).argmax()))
     assert found == [698, flower]
+
+
+class Runs:
+    """What pickle would run while it reads."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+def test_nothing_in_a_file_of_weights_is_run(tmp_path):
+    model, file, trace = timm.create_model(TINY, num_classes=0), tmp_path / "w.pth", tmp_path / "trace"
+    torch.save({**model.state_dict(), "more": Runs(trace)}, file)
+    with pytest.raises(TrainingError, match="more than tensors"):
+        weights.load(model, TINY, f"file:{file}")
+    assert not trace.exists()
 
 
 def test_a_mapping_that_swaps_two_layers_of_one_shape_is_refused(published, monkeypatch):
