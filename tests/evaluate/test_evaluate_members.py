@@ -56,6 +56,13 @@ def test_out_of_fold_only_the_members_of_the_cases_own_fold_answer(world):
     assert sorted(table.index) == sorted(cases[cases.split == "train"].image_id)
 
 
+def test_where_all_of_a_folds_members_weigh_nothing_they_answer_alike(world):
+    found = world[2]
+    table = members.by_fold(found, np.array([0.5, 0, 0.125, 0.5, 0, 0.375]))
+    assert [chosen for chosen, _ in table] == [[0, 3], [1, 4], [2, 5]]
+    assert [weights.tolist() for _, weights in table] == [[0.5, 0.5], [0.5, 0.5], [0.25, 0.75]]
+
+
 def test_on_the_hold_out_all_members_answer(world):
     cases, holdout, found = world
     prior = members.natural_prior(cases, NINE)

